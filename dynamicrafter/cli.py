@@ -1,0 +1,59 @@
+"""`dynamicrafter <verb> [settings]`: from a verb to the main of a room.
+
+The only place of the ground floor that names the other rooms, and only by the text of their module:
+nothing is imported before the verb is known, so that help answers at once.
+"""
+
+import importlib
+import sys
+
+VERBS = {
+    "demo": ("dynamicrafter.demo", "the whole chain on real clips, from assets to report"),
+    "assets": ("dynamicrafter.assets.command", "list, fetch and verify sample clips and weights"),
+    "curate": ("curation.__main__", "videos → measured, filtered, captioned WebDataset shards"),
+    "train": ("train.__main__", "the stages of the recipe, resumable"),
+    "animate": ("dynamicrafter.animate", "image + prompt → video"),
+    "eval": ("eval.__main__", "FVD, KVD, PIC and CLIP-SIM under a named protocol"),
+    "report": ("eval.report", "one self-contained HTML page from the run folders"),
+}
+
+HELP = """\
+Image animation after DynamiCrafter: curate, train, animate, evaluate.
+
+usage: dynamicrafter <verb> [name=value …]
+       dynamicrafter <verb> --help     the verb's settings and their defaults
+
+verbs:
+{verbs}
+
+Settings are Hydra overrides; files under conf/ hold the defaults. A run folder is resumed by the
+same command. Exit codes: 0 done, 2 bad input, 3 too much data failed, 4 the machine (disk, lock,
+network), 130 interrupted.
+"""
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    arguments = sys.argv[1:]
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        verbs = "\n".join(f"  {name:<9}{what}" for name, (_, what) in VERBS.items())
+        sys.stdout.write(HELP.format(verbs=verbs))
+        return
+    if verb == "--version":
+        from dynamicrafter import __version__
+
+        sys.stdout.write(f"dynamicrafter {__version__}\n")
+        return
+
+    from dynamicrafter.command import exit_code, say
+
+    if verb not in VERBS:
+        say(f"dynamicrafter: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}")
+        sys.exit(2)
+    sys.argv = [f"dynamicrafter {verb}", *arguments[1:]]
+    sys.exit(exit_code(lambda: importlib.import_module(VERBS[verb][0]).main()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What every command shares: Hydra, the run folder, errors of one line, exit codes.
+
+A room gives a module with two functions, and its main is one line:
+
+    inputs(config) -> {name: digest}     what the result depends on besides the config
+    run(config, folder) -> summary       does the work; resumes what `folder` already holds
+
+    main = command("curate", "curation.pipeline")
+"""
+
+import contextlib
+import errno
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dynamicrafter.errors import InputError, MachineError, ToolkitError
+from dynamicrafter.redaction import redact_text
+
+INTERRUPTED = 130
+
+
+def command(config_name: str, module: str) -> Callable[[], None]:
+    """The main of one verb: compose `conf/<config_name>.yaml`, then run `module` in its folder."""
+
+    def main() -> None:
+        import hydra
+
+        # Errors reach `exit_code` as exceptions instead of being printed by Hydra.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+
+        @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
+        def composed(config) -> None:
+            run_in_folder(config, module)
+
+        composed()
+
+    return main
+
+
+def run_in_folder(config, module: str) -> None:
+    """Run a composed command in its run folder, or report that its result is already there."""
+    from omegaconf import OmegaConf
+
+    from dynamicrafter import files, runs
+
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    folder = Path(plain["run_dir"])
+    started = time.monotonic()
+    with files.folder_lock(folder):
+        room = importlib.import_module(module)
+        inputs = room.inputs(config)
+        digest = runs.digest(plain, inputs)
+        if runs.finished(folder, digest) is not None:
+            say(f"{folder}: already whole, nothing to do")
+            return
+        runs.begin(folder, plain, inputs)
+        summary = room.run(config, folder)
+        seconds = time.monotonic() - started
+        runs.finish(folder, digest, summary, seconds)
+    say(f"{folder}: done in {seconds:.0f} s")
+
+
+def exit_code(main: Callable[[], object]) -> int:
+    """Run `main`; turn what goes wrong into one line on stderr and a documented exit code."""
+    try:
+        with interruptible():
+            main()
+    except ToolkitError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    except OSError as error:
+        if (known := _machine_trouble(error)) is None:
+            raise
+        return _fail(str(known), known.exit_code)
+    except Exception as error:
+        if not _is_config_error(error):
+            raise
+        return _fail(f"configuration: {error}", InputError.exit_code)
+    return 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: unwound, with everything written being whole."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal."""
+    sys.stderr.write(redact_text(line) + "\n")
+
+
+def _fail(message: str, code: int) -> int:
+    say("dynamicrafter: " + " ".join(message.split()))
+    return code
+
+
+def _machine_trouble(error: OSError) -> ToolkitError | None:
+    place = error.filename or "the target folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(f"the disk is full ({place}); free some space, then run it again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"{place} cannot be written or read: {error.strerror}")
+    return None
+
+
+def _is_config_error(error: Exception) -> bool:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(error, HydraException | OmegaConfBaseException)

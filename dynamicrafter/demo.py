@@ -1,0 +1,70 @@
+"""The whole chain as a list of commands, each timed, each resumed by running the demo again.
+
+The phases are plain commands of `conf/demo.yaml`, started as processes of their own: what the demo
+does, a person can do by hand, line by line.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dynamicrafter import files
+from dynamicrafter.command import say
+from dynamicrafter.errors import ToolkitError
+
+
+class PhaseError(ToolkitError):
+    """A phase ended badly; it has said why, and the demo ends with its exit code."""
+
+    def __init__(self, name: str, exit_code: int):
+        super().__init__(f"the demo stopped in phase {name!r} (exit code {exit_code})")
+        self.exit_code = exit_code
+
+
+def main() -> None:
+    """Run the phases in order, then show the metrics and where the report lies."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="demo")
+    def chain(config) -> None:
+        folder = Path(config.run_dir)
+        with files.folder_lock(folder):
+            seconds = {name: _run_phase(name, list(args)) for name, args in config.phases.items()}
+            _closing_words(folder, seconds)
+
+    chain()
+
+
+def _run_phase(name: str, arguments: list[str]) -> float:
+    say(f"── {name}: dynamicrafter {shlex.join(arguments)}")
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "dynamicrafter", *arguments])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        _let_it_close(process)
+        raise
+    if code != 0:
+        raise PhaseError(name, code if code > 0 else 128 - code)
+    return time.monotonic() - started
+
+
+def _let_it_close(process: subprocess.Popen) -> None:
+    """Ctrl-C reached the phase too (same terminal), a SIGTERM only us: wait, then pass it on."""
+    try:
+        process.wait(timeout=3)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+
+
+def _closing_words(folder: Path, seconds: dict[str, float]) -> None:
+    table = (folder / "eval" / "results.md").read_text(encoding="utf-8")
+    times = " · ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+    sys.stdout.write(f"\n{table}\n{times} · together {sum(seconds.values()):.0f} s\n")
+    sys.stdout.write(f"{(folder / 'report' / 'report.html').resolve()}\n")

@@ -1,0 +1,138 @@
+"""Files that are either whole or absent: atomic writes, digests, folder locks, contained paths.
+
+A writer never touches the final name: it fills a temporary file beside it, flushes it to the disk
+and renames. A reader can therefore trust whatever carries the final name.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from dynamicrafter.errors import InputError, MachineError
+
+TEMPORARY_SUFFIX = ".partial"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
+
+    The file is flushed to the disk before the rename and the folder after it. If the block raises,
+    the temporary file is removed and `path` keeps what it held.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically. NaN and infinity are refused."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def sweep_temporaries(folder: str | os.PathLike[str]) -> int:
+    """Delete what an interrupted writer left below `folder`; return how many files that were."""
+    leftovers = list(Path(folder).rglob(f".*{TEMPORARY_SUFFIX}"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return sha256_bytes(text.encode("utf-8"))
+
+
+def inside(folder: str | os.PathLike[str], relative: str) -> Path:
+    """Join `relative` to `folder` and make sure that it stays there, links resolved.
+
+    Raises:
+        InputError: the path is absolute, holds a NUL, or leaves the folder.
+    """
+    if "\0" in relative or Path(relative).is_absolute():
+        raise InputError(f"{relative!r} is not a path inside {folder}")
+    root = Path(folder).resolve()
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root):
+        raise InputError(f"{relative!r} leaves the folder {folder}")
+    return path
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `folder` for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        MachineError: another process holds it.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(Path(folder) / ".lock", blocking=False)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise MachineError(
+            f"{folder} is in use by another run; wait for it or choose another run_dir"
+        ) from None
