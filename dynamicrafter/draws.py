@@ -8,6 +8,8 @@ and another arm of an ablation all see the same clips, noise and timesteps.
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,3 +34,37 @@ def normal(seed: int, n: int, name: str, shape: tuple[int, ...]) -> torch.Tensor
 def torch_generator(seed: int, n: int, name: str) -> torch.Generator:
     """A torch CPU generator for code that insists on one (weight initialisation, dropout)."""
     return torch.Generator().manual_seed(key(seed, n, name) % 2**63)
+
+
+@dataclass(frozen=True)
+class BatchDraws:
+    """The draws of a batch, one row per sample, each a function of the sample's own number.
+
+    Attributes:
+        seed: the run's seed.
+        stream: prefix of every name, so that two stages draw apart.
+        numbers: the global sample numbers of the batch.
+    """
+
+    seed: int
+    stream: str
+    numbers: Sequence[int]
+
+    def normal(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """Standard normal `[b, *shape]`."""
+        return torch.stack([normal(self.seed, n, self._name(name), shape) for n in self.numbers])
+
+    def uniform(self, name: str) -> torch.Tensor:
+        """Uniform in [0, 1), `[b]`, float32."""
+        rows = [g.random(dtype=np.float32) for g in self._generators(name)]
+        return torch.tensor(rows)
+
+    def integers(self, name: str, low: int, high: int) -> torch.Tensor:
+        """Integers in [low, high), `[b]`, int64."""
+        return torch.tensor([int(g.integers(low, high)) for g in self._generators(name)])
+
+    def _generators(self, name: str) -> Iterator[np.random.Generator]:
+        return (generator(self.seed, n, self._name(name)) for n in self.numbers)
+
+    def _name(self, name: str) -> str:
+        return f"{self.stream}/{name}"

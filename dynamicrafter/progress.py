@@ -1,9 +1,9 @@
 """Progress of long work: a bar with rate and time left on a terminal, a line now and then in a log.
 
-    with progress("measure", total=len(spans), unit="spans") as advance:
-        for span in spans:
-            ...
-            advance(1)
+with progress("measure", total=len(spans), unit="spans") as advance:
+    for span in spans:
+        ...
+        advance(1)
 """
 
 import contextlib
@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 @contextlib.contextmanager
 def progress(title: str, total: int, unit: str, start: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show progress on stderr; yields `advance(n)`. `start`: what an earlier run had already done."""
+    """Show progress on stderr; yields `advance(n)`. An earlier run had already done `start`."""
     show = _bar if sys.stderr.isatty() else _lines
     with show(title, total, unit, start) as advance:
         yield advance
@@ -25,14 +25,20 @@ def progress(title: str, total: int, unit: str, start: int = 0) -> Iterator[Call
 @contextlib.contextmanager
 def _bar(title: str, total: int, unit: str, start: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(f"{unit} · {{task.fields[rate]:.2f}/s · elapsed"),
+        TextColumn(unit + " · {task.fields[rate]:.2f}/s · elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -57,7 +63,8 @@ def _lines(title: str, total: int, unit: str, start: int) -> Iterator[Callable[[
     def line() -> None:
         seconds = time.monotonic() - began
         rate = done / max(seconds, 1e-6)
-        left = f", {(total - start - done) / rate:.0f} s left" if rate and start + done < total else ""
+        remaining = total - start - done
+        left = f", {remaining / rate:.0f} s left" if rate and remaining else ""
         sys.stderr.write(
             f"{title}: {start + done}/{total} {unit}, {rate:.2f}/s, {seconds:.0f} s{left}\n"
         )
