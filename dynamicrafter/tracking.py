@@ -124,3 +124,4 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
         crashed = False
     finally:
         run.finish(exit_code=int(crashed))
+        wandb.teardown()  # finish alone may return before an offline run's file is on the disk

@@ -1,0 +1,1 @@
+"""Diffusion as pure functions: noise schedule, training objective, guidance, DDIM sampler."""

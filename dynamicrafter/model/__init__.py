@@ -1,0 +1,1 @@
+"""The networks: U-Net, autoencoder, CLIP towers, image projection, and their composition."""

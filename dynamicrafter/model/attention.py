@@ -1,0 +1,166 @@
+"""Spatial attention: self-attention within a frame, and cross-attention to text and image tokens.
+
+Text and image have keys and values of their own and a softmax each (dual cross-attention); one
+query serves both. The two streams travel as separate tensors. A stream that is the same for all
+frames of a clip is projected once a clip and repeated afterwards.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from dynamicrafter.model.layers import GroupNorm, LayerNorm, zero_init
+
+MAX_ROWS = 65535  # beyond it CUDA's fused kernels fail; temporal attention has a row per position
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Multi-head attention of q `[n, l, heads*d]` over k and v `[n, m, heads*d]` → shape of q."""
+    if len(q) > MAX_ROWS:
+        parts = zip(*(x.split(MAX_ROWS) for x in (q, k, v)), strict=True)
+        return torch.cat([attend(*part, heads) for part in parts])
+    q, k, v = (rearrange(x, "n l (h d) -> n h l d", h=heads) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v)
+    return rearrange(out, "n h l d -> n l (h d)")
+
+
+class GEGLU(nn.Module):
+    """Linear layer whose second half gates the first through GELU."""
+
+    def __init__(self, dim: int, inner_dim: int):
+        super().__init__()
+        self.proj = nn.Linear(dim, inner_dim * 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., dim]` → `[..., inner_dim]`."""
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU to four times the width, and back."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        # The identity keeps the place of a dropout that is never on: `net.2` is part of the names.
+        self.net = nn.Sequential(GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., dim]` → `[..., dim]`."""
+        return self.net(x)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; queries, keys and values without bias."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(dim, dim, bias=False)
+        self.to_v = nn.Linear(dim, dim, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, l, dim]` → `[n, l, dim]`."""
+        return self.to_out(attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
+
+
+class DualCrossAttention(nn.Module):
+    """Cross-attention to text tokens and, with `image`, to image tokens: `text + gate * image`.
+
+    The gate is 1, or `tanh(alpha) + 1` with a learned scalar alpha that starts at 0 (the lambda of
+    the paper, section 3.2).
+    """
+
+    def __init__(self, dim: int, context_dim: int, heads: int, *, image: bool, learned_gate: bool):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim, dim, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(dim, dim))
+        if image:
+            self.to_k_ip = nn.Linear(context_dim, dim, bias=False)
+            self.to_v_ip = nn.Linear(context_dim, dim, bias=False)
+        if image and learned_gate:
+            self.alpha = nn.Parameter(torch.tensor(0.0))
+        else:
+            self.alpha = None
+
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        """Attend from every frame to its tokens.
+
+        Args:
+            x: `[n, l, dim]`, n = clips times frames, frames fastest.
+            text: `[m, 77, context_dim]` with m dividing n: row i serves n/m rows of x.
+            image: like text, any number of tokens; None for a model without image stream.
+        """
+        q = self.to_q(x)
+        out = attend(q, _repeat(self.to_k(text), x), _repeat(self.to_v(text), x), self.heads)
+        if image is not None:
+            k, v = _repeat(self.to_k_ip(image), x), _repeat(self.to_v_ip(image), x)
+            image_out = attend(q, k, v, self.heads)
+            if self.alpha is not None:
+                image_out = image_out * (torch.tanh(self.alpha) + 1)
+            out = out + image_out
+        return self.to_out(out)
+
+
+def _repeat(tokens: Tensor, x: Tensor) -> Tensor:
+    """Repeat each row of tokens `[m, l, c]` so that there is one for every row of x."""
+    return tokens.repeat_interleave(x.shape[0] // tokens.shape[0], dim=0)
+
+
+class SpatialBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each normed before, with residuals."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int, *, image: bool, learned_gate: bool):
+        super().__init__()
+        self.attn1 = SelfAttention(dim, heads)
+        self.ff = FeedForward(dim)
+        self.attn2 = DualCrossAttention(
+            dim, context_dim, heads, image=image, learned_gate=learned_gate
+        )
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
+        self.norm3 = LayerNorm(dim)
+
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        """`[n, l, dim]` → `[n, l, dim]`."""
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), text, image)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """A residual transformer over the positions of each frame; starts as the identity."""
+
+    def __init__(
+        self,
+        channels: int,
+        context_dim: int,
+        heads: int,
+        *,
+        depth: int = 1,
+        image: bool,
+        learned_gate: bool,
+    ):
+        super().__init__()
+        self.norm = GroupNorm(channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(
+            SpatialBlock(channels, context_dim, heads, image=image, learned_gate=learned_gate)
+            for _ in range(depth)
+        )
+        self.proj_out = zero_init(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        """`[(b t), c, h, w]` → the same; text and image are `[b or (b t), l, context_dim]`."""
+        tokens = rearrange(self.norm(x), "n c h w -> n (h w) c")
+        tokens = self.proj_in(tokens)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, text, image)
+        tokens = self.proj_out(tokens)
+        return x + rearrange(tokens, "n (h w) c -> n c h w", h=x.shape[2])
