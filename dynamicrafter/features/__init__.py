@@ -1,0 +1,7 @@
+"""Feature networks of the metrics: I3D, CLIP, DreamSim. One loader each; nothing is downloaded."""
+
+from dynamicrafter.errors import InputError
+
+
+class MissingWeights(InputError):
+    """Weights that a feature network needs are not on this machine, or are not the named ones."""

@@ -1,0 +1,77 @@
+"""CLIP image and text embeddings for CLIP-SIM, through OpenCLIP and from a local file."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.features import MissingWeights
+from dynamicrafter.files import sha256_file
+
+
+def load_clip(checkpoint: str | Path, name: str = "ViT-B-32", device: str = "cpu") -> "Clip":
+    """An OpenCLIP model with the weights of a local file; nothing is downloaded.
+
+    Args:
+        checkpoint: safetensors, or a PyTorch file of tensors alone.
+        name: OpenCLIP's name of the architecture; the original weights need `ViT-B-32-quickgelu`.
+        device: where it runs.
+
+    Raises:
+        MissingWeights: there is no such file, or it does not fit the architecture.
+        InputError: OpenCLIP does not know the architecture.
+    """
+    import open_clip
+
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_file():
+        raise MissingWeights(
+            f"no CLIP weights at {checkpoint}; put an OpenCLIP checkpoint of {name} there"
+        )
+    if name not in open_clip.list_models():
+        raise InputError(f"OpenCLIP knows no architecture {name!r}")
+    model, _, transform = open_clip.create_model_and_transforms(
+        name, load_weights=False, device=device
+    )
+    try:
+        open_clip.load_checkpoint(model, str(checkpoint))
+    except (RuntimeError, pickle.UnpicklingError, SafetensorError, LookupError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingWeights(f"{checkpoint} does not hold weights of {name}: {reason}") from None
+    model.eval().requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(name)
+    return Clip(model, transform, tokenizer, f"openclip/{name}/{sha256_file(checkpoint)}")
+
+
+class Clip:
+    """Embeddings as the model gives them, not normalised. `fingerprint` names the weights."""
+
+    def __init__(self, model, transform, tokenizer, fingerprint: str):
+        self.model = model
+        self.transform = transform
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+
+    @torch.inference_mode()
+    def images(self, frames: np.ndarray, batch: int = 32) -> np.ndarray:
+        """Frames uint8 `[n, h, w, 3]` → float32 `[n, d]`."""
+        parts = []
+        for start in range(0, len(frames), batch):
+            images = [Image.fromarray(frame) for frame in frames[start : start + batch]]
+            pixels = torch.stack([self.transform(image) for image in images])  # [b, 3, size, size]
+            parts.append(self.model.encode_image(pixels.to(self._device())).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts → float32 `[n, d]`."""
+        tokens = self.tokenizer(list(texts)).to(self._device())  # [n, 77]
+        return self.model.encode_text(tokens).float().cpu().numpy()
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
