@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from dynamicrafter.errors import InputError, MachineError, ToolkitError
 from dynamicrafter.redaction import redact_text
@@ -26,20 +27,32 @@ INTERRUPTED = 130
 
 def command(config_name: str, module: str) -> Callable[[], None]:
     """The main of one verb: compose `conf/<config_name>.yaml`, then run `module` in its folder."""
+    return lambda: compose(config_name, lambda config: run_in_folder(config, module))
 
-    def main() -> None:
-        import hydra
 
-        # Errors reach `exit_code` as exceptions instead of being printed by Hydra.
-        os.environ["HYDRA_FULL_ERROR"] = "1"
+def compose(config_name: str, task: Callable[[Any], None]) -> None:
+    """Compose `conf/<config_name>.yaml` with the settings of the command line and run `task`.
 
-        @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
-        def composed(config) -> None:
-            run_in_folder(config, module)
+    Raises:
+        Exception: whatever the task or the composition raised.
+    """
+    import hydra
 
-        composed()
+    # Errors shall reach `exit_code`. Hydra would print those of a task together with the whole
+    # command line, secrets included, so they are carried around it.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    failures: list[Exception] = []
 
-    return main
+    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
+    def composed(config: Any) -> None:
+        try:
+            task(config)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+
+    composed()
+    if failures:
+        raise failures[0]
 
 
 def run_in_folder(config, module: str) -> None:

@@ -4,7 +4,6 @@ The phases are plain commands of `conf/demo.yaml`, started as processes of their
 does, a person can do by hand, line by line.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 
 from dynamicrafter import files
-from dynamicrafter.command import say
+from dynamicrafter.command import compose, say
 from dynamicrafter.errors import ToolkitError
 
 
@@ -26,18 +25,14 @@ class PhaseError(ToolkitError):
 
 def main() -> None:
     """Run the phases in order, then show the metrics and where the report lies."""
-    import hydra
+    compose("demo", _chain)
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="demo")
-    def chain(config) -> None:
-        folder = Path(config.run_dir)
-        with files.folder_lock(folder):
-            seconds = {name: _run_phase(name, list(args)) for name, args in config.phases.items()}
-            _closing_words(folder, seconds)
-
-    chain()
+def _chain(config) -> None:
+    folder = Path(config.run_dir)
+    with files.folder_lock(folder):
+        seconds = {name: _run_phase(name, list(args)) for name, args in config.phases.items()}
+        _closing_words(folder, seconds)
 
 
 def _run_phase(name: str, arguments: list[str]) -> float:

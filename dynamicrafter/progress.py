@@ -58,9 +58,11 @@ def _bar(title: str, total: int, unit: str, start: int) -> Iterator[Callable[[in
 @contextlib.contextmanager
 def _lines(title: str, total: int, unit: str, start: int) -> Iterator[Callable[[int], None]]:
     began = shown = time.monotonic()
-    done = 0
+    done, said = 0, -1
 
     def line() -> None:
+        nonlocal said
+        said = done
         seconds = time.monotonic() - began
         rate = done / max(seconds, 1e-6)
         remaining = total - start - done
@@ -79,4 +81,5 @@ def _lines(title: str, total: int, unit: str, start: int) -> Iterator[Callable[[
     try:
         yield advance
     finally:
-        line()
+        if done != said:
+            line()

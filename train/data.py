@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from dynamicrafter import draws
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.media.decode import read_frames
-from dynamicrafter.media.sampling import center_square, window_indices
+from dynamicrafter.media.sampling import center_crop, window_indices
 from dynamicrafter.shards import ShardReader
 
 SUBSTITUTES = 8  # other clips that are tried before a sample number is given up
@@ -48,10 +48,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Window:
-    """How a stage looks at a clip: frame count, square size in pixels, range of strides."""
+    """How a stage looks at a clip: frame count, height and width in pixels, range of strides."""
 
     frames: int
-    size: int
+    size: tuple[int, int]
     strides: tuple[int, int]  # both ends included
 
 
@@ -117,10 +117,10 @@ class ClipWindows(Dataset):
     def _frames(self, index: int, video: bytes, indices: np.ndarray) -> np.ndarray:
         size = self.window.size
         if not self.keep:
-            return center_square(read_frames(video, indices.tolist(), short_side=size), size)
+            return center_crop(read_frames(video, indices.tolist()), size)
         if index not in self._kept:
             every = range(int(self.reader.frames[index]))
-            self._kept[index] = center_square(read_frames(video, every, short_side=size), size)
+            self._kept[index] = center_crop(read_frames(video, every), size)
             while len(self._kept) > self.keep:
                 self._kept.popitem(last=False)
         return self._kept[index][indices]

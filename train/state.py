@@ -38,6 +38,8 @@ def save(
         state: whatever else resuming needs, JSON.
     """
     target = folder / f"step-{step:08d}"
+    if target.exists() and target not in whole(folder):
+        shutil.rmtree(target)  # damaged since it was written; `restore` passed it over
     with files.atomic_folder(target) as partial:
         with files.atomic_path(partial / "weights.safetensors") as path:
             save_file(_contiguous(model.state_dict()), path)
