@@ -110,7 +110,7 @@ def _open(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.width * image.height > LARGEST_IMAGE:
                 raise InputError(f"{path}: {image.width}x{image.height} pixels are too many")
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:

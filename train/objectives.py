@@ -14,6 +14,7 @@ from torch import Tensor
 from dynamicrafter.diffusion.objective import (
     dropped_conditions,
     repeat_frame,
+    replace_dropped,
     sample_losses,
     training_pair,
 )
@@ -62,16 +63,15 @@ def diffusion(
         z = model.encode_frames(video, chance.normal("posterior", shape).to(video))
         index = chance.integers("condition_frame", 0, t if condition_frame == "random" else 1)
         index = index.to(video.device)
-        drop_text, drop_image = dropped_conditions(chance.uniform("drop"), drop_conditions)
+        chances = chance.uniform("drop").to(video.device)
+        drop_text, drop_image = dropped_conditions(chances, drop_conditions)
 
-        captions = [
-            "" if drop else text for text, drop in zip(batch.captions, drop_text, strict=True)
-        ]
-        text = model.encode_prompts(captions)  # [b, 77, d]
+        text, no_text = model.encode_prompts(batch.captions), model.encode_prompts([""])
+        text = replace_dropped(text, drop_text, no_text)  # [b, 77, d]
         tokens = None
         if model.image_proj_model is not None:
             images = video[torch.arange(b, device=video.device), :, index]  # [b, 3, h, w]
-            images = images * ~drop_image.to(images.device)[:, None, None, None]  # dropped: grey
+            images = replace_dropped(images, drop_image, torch.zeros_like(images[:1]))
             tokens = model.image_tokens(model.image_features(images))
 
         steps = chance.integers("timestep", 0, TIMESTEPS).to(video.device)

@@ -22,15 +22,17 @@ from dynamicrafter.errors import InputError
 STATE_STYLE = {"whole": "green", "absent": "dim", "damaged": "bold red"}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb with `argv` (without the verb's own name) and return the exit code.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb with `argv` (None: the command line's) and return the exit code.
 
     Raises:
         ToolkitError: what stands in the way, in one line.
         SystemExit: argparse has shown the help or refused the arguments.
     """
     arguments = _parser().parse_args(argv)
-    names = arguments.names or list(load_manifest())
+    names = arguments.names or [
+        asset.name for asset in load_manifest().values() if asset.demo or not arguments.demo
+    ]
     console = Console()
     if arguments.action == "list":
         _list(console, names)
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         action.add_argument("names", nargs="*", help="assets (default: all)")
+        action.add_argument("--demo", action="store_true", help="only those of the demo")
     return parser
 
 
