@@ -1,0 +1,1 @@
+"""Metrics under named protocols, and the report about a chain of runs."""

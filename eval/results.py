@@ -1,0 +1,93 @@
+"""The result of an evaluation: rows with their counts, as JSON and as Markdown for people.
+
+A metric that could not be computed keeps its row: without a value, with the reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynamicrafter import files
+from dynamicrafter.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. `reliable` is False, with a `reason`, where the number must not be leant on."""
+
+    metric: str  # a short name for programs: fvd, fvd_real, kvd, …
+    label: str  # the name for people
+    value: float | None = None
+    interval: tuple[float, float] | None = None  # 95 %
+    unit: str | None = None
+    count: dict[str, int] = field(default_factory=dict)  # samples by kind
+    network: str | None = None  # the feature network and its weights
+    reliable: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated video and the real one with the same first frame; paths inside the folder."""
+
+    key: str
+    prompt: str
+    real: str
+    generated: str
+
+
+def write(
+    folder: Path, protocol: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Pair]
+) -> None:
+    """Write `results.json` and `results.md` into `folder`, each whole or not at all."""
+    files.write_text(folder / "results.md", markdown(protocol, rows))
+    document = {
+        "protocol": dict(protocol),
+        "rows": [asdict(row) for row in rows],
+        "pairs": [asdict(pair) for pair in pairs],
+    }
+    files.write_json(folder / "results.json", document)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[Row], list[Pair]]:
+    """Read `results.json` back: the protocol, the rows, the pairs.
+
+    Raises:
+        InputError: the file is missing or was not written by this version.
+    """
+    path = folder / "results.json"
+    document = files.read_json(path)
+    try:
+        rows = [Row(**row) for row in document["rows"]]
+        pairs = [Pair(**pair) for pair in document["pairs"]]
+        return document["protocol"], rows, pairs
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a result of this version ({error}); evaluate again"
+        ) from None
+
+
+def counts(row: Row) -> str:
+    """The sample counts of a row for people: `12 real, 12 generated`."""
+    return ", ".join(f"{count} {kind}" for kind, count in row.count.items())
+
+
+def markdown(protocol: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """The table in Markdown, below a line that names the protocol."""
+    lines = [
+        f"Protocol `{protocol['name']}` ({protocol['digest'][:12]})",
+        "",
+        "| metric | value | 95 % interval | samples | network | remark |",
+        "|---|---:|---:|---|---|---|",
+    ]
+    for row in rows:
+        value = "—" if row.value is None else f"{row.value:.4g} {row.unit or ''}".strip()
+        interval = "—" if row.interval is None else "{:.4g} to {:.4g}".format(*row.interval)
+        cells = (row.label, value, interval, counts(row), row.network or "", row.reason or "")
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())

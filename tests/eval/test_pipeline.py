@@ -1,0 +1,232 @@
+"""`dynamicrafter eval` on small folders: what is compared, refused, absent, cached and written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.files import read_json
+from dynamicrafter.shards import ShardReader
+from eval import measures, pipeline, results
+from eval.protocols import protocol
+from eval.windows import by_hash, real_windows
+from tests.report_folders import make_animate, make_curate, moving_square, mp4
+
+CLIPS = 18  # 12 to train on, 6 held out
+HELD_OUT = [f"clip-{index:03d}" for index in range(2, CLIPS, 3)]
+
+
+def config_for(root: Path, *overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(
+            "eval",
+            [
+                f"reference={root}/curate/dataset/test",
+                f"second_reference={root}/curate/dataset/train",
+                f"generated={root}/animate",
+                f"run_dir={root}/eval",
+                "tracking=disabled",
+                *overrides,
+            ],
+        )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    captions = [(f"stock {i}", f"A square moves, take {i}.") for i in range(CLIPS)]
+    make_curate(root / "curate", captions, frames=46)
+    make_animate(root / "animate", [new for _, new in captions[2::3]])
+    return root
+
+
+@pytest.fixture
+def pixels_as_network(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """In place of I3D: mean colours of a window in time; counts the windows that it saw."""
+    seen: list[int] = []
+
+    def logits(model, videos: np.ndarray, rule: str, batch: int) -> np.ndarray:
+        seen.append(len(videos))
+        return colours(videos)
+
+    monkeypatch.setattr(measures.assets, "path", lambda name: Path(name))
+    monkeypatch.setattr(measures, "load_i3d", lambda path, network, device: None)
+    monkeypatch.setattr(measures, "logits", logits)
+    return seen
+
+
+def colours(videos: np.ndarray) -> np.ndarray:
+    return videos[:, ::5].mean(axis=(2, 3)).reshape(len(videos), -1).astype(np.float32)
+
+
+def by_metric(folder: Path) -> dict[str, results.Row]:
+    return {row.metric: row for row in results.read(folder)[1]}
+
+
+def test_fvd_and_kvd_of_the_windows_agree_with_a_second_implementation(
+    folders, tmp_path, pixels_as_network
+):
+    config = config_for(folders, f"features={tmp_path}/features")
+    pipeline.run(config, tmp_path)
+
+    chosen = protocol(config.protocol)
+    held_out = ShardReader(config.reference)
+    others = ShardReader(config.second_reference)
+    real = [w.read() for w in real_windows(held_out, HELD_OUT, chosen)[0]]
+    other = [w.read() for w in real_windows(others, by_hash(others.keys)[:6], chosen)[0]]
+    x, z = colours(np.stack(real)).astype(float), colours(np.stack(other)).astype(float)
+
+    gap = x.mean(0) - z.mean(0)
+    a, b = np.cov(x.T), np.cov(z.T)
+    # tr sqrt(A B) by the eigenvalues of A^(1/2) B A^(1/2)
+    root = scipy.linalg.sqrtm(a + 1e-12 * np.eye(len(a))).real
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ b @ root), 0, None)).sum()
+    fvd = gap @ gap + np.trace(a) + np.trace(b) - 2 * cross
+    kernel = lambda p, q: (p @ q.T / p.shape[1] + 1) ** 3  # noqa: E731
+    off = ~np.eye(6, dtype=bool)
+    kvd = kernel(x, x)[off].mean() + kernel(z, z)[off].mean() - 2 * kernel(x, z).mean()
+
+    rows = by_metric(tmp_path)
+    assert rows["fvd_real"].value == pytest.approx(fvd, rel=1e-4)
+    assert rows["kvd_real"].value == pytest.approx(kvd, rel=1e-6)
+    assert rows["fvd_real"].count == {"real": 6, "other real": 6}
+    assert rows["fvd"].count == {"generated": 6, "real": 6}
+    assert not rows["fvd"].reliable
+    assert rows["fvd"].reason == "6 samples are fewer than the 400 features of the network"
+    assert rows["fvd"].interval is None  # the jackknife would need more samples than features
+    low, high = rows["kvd"].interval
+    assert low < rows["kvd"].value < high
+
+
+def test_with_samples_enough_fvd_also_comes_without_its_bias(
+    folders, tmp_path, pixels_as_network, monkeypatch
+):
+    monkeypatch.setattr(measures, "FEATURES", 4)  # 6 samples are then enough
+    pipeline.run(config_for(folders, f"features={tmp_path}/features"), tmp_path)
+    rows = by_metric(tmp_path)
+    assert rows["fvd"].reliable
+    assert rows["fvd"].reason is None
+    corrected = rows["fvd_real_corrected"]
+    assert corrected.value < rows["fvd_real"].value  # the bias is upwards
+    assert corrected.interval[0] < corrected.value < corrected.interval[1]
+
+
+def test_the_window_starts_at_the_first_frame_with_the_protocols_stride(folders):
+    chosen = protocol(config_for(folders).protocol)
+    reader = ShardReader(folders / "curate" / "dataset" / "test")
+    (window,), short = real_windows(reader, ["clip-002"], chosen)
+    expected = moving_square(2, 46)[::3]  # 16 frames
+    assert short == []
+    assert window.fps == 8.0
+    assert np.abs(window.read().astype(int) - expected).mean() < 4  # H.264 is lossy
+
+
+def test_features_are_cached_by_content(folders, tmp_path, pixels_as_network):
+    config = config_for(folders, f"features={tmp_path}/features", "batch=4")
+    pipeline.run(config, tmp_path / "a")
+    assert pixels_as_network == [4, 2, 4, 2, 4, 2]
+    pipeline.run(config, tmp_path / "b")
+    assert len(pixels_as_network) == 6
+    names = ("results.json", "results.md")
+    assert all(
+        (tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names
+    )
+
+
+def test_absent_weights_leave_rows_with_the_reason(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
+    config = config_for(folders, f"features={tmp_path}/features", f"dreamsim={tmp_path}/none")
+    assert pipeline.inputs(config)["i3d"] == "absent"
+    pipeline.run(config, tmp_path)
+    rows = by_metric(tmp_path)
+    for metric in ("fvd", "fvd_real", "kvd", "kvd_real", "pic", "clip_sim"):
+        assert rows[metric].value is None
+        assert not rows[metric].reliable
+    assert "dynamicrafter assets fetch i3d-kinetics-400" in rows["fvd"].reason
+    assert "dino_vitb16_pretrain.pth" in rows["pic"].reason
+    assert "clip=FILE" in rows["clip_sim"].reason
+    table = (tmp_path / "results.md").read_text()
+    assert "| PIC, likeness to the input image | — | — | 6 generated |" in table
+    assert "Protocol `demo`" in table
+
+
+def test_a_still_video_shows_in_the_motion(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
+    animate = tmp_path / "animate"
+    make_animate(animate, [f"take {i}" for i in range(len(HELD_OUT))])
+    for path in (animate / "videos").iterdir():
+        path.write_bytes(mp4(np.repeat(moving_square(1, 1), 16, axis=0), 8))
+    config = config_for(folders, f"features={tmp_path}/features", f"generated={animate}")
+    pipeline.run(config, tmp_path)
+    rows = by_metric(tmp_path)
+    assert rows["motion_generated"].value < 0.1 * rows["motion_real"].value
+    assert rows["motion_real"].reliable
+
+
+def test_pairs_are_kept_for_the_report(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
+    pipeline.run(config_for(folders, f"features={tmp_path}/f", "pairs=2"), tmp_path)
+    protocol_of, _, pairs = results.read(tmp_path)
+    assert [pair.key for pair in pairs] == HELD_OUT[:2]
+    assert (tmp_path / pairs[0].real).is_file()
+    source = folders / "animate" / "videos" / "clip-002.mp4"
+    assert (tmp_path / pairs[0].generated).read_bytes() == source.read_bytes()
+    assert protocol_of["name"] == "demo"
+    assert read_json(tmp_path / "results.json")["protocol"]["digest"] == protocol_of["digest"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["protocol=dynamicrafter-2023"], "asks for 2048 videos, there are 6"),
+        (["protocol.stride=2"], "protocol demo has stride=3, not 2"),
+        (["protocol.name=mine", "protocol.resolution=[128,128]"], "says 16 of 128x128"),
+        (["protocol.name=mine", "protocol.stride=4"], "have 61 frames"),
+        (["protocol.name=mine", "protocol.frames=8"], "at least 9"),
+        (["protocol.name=mine", "protocol.i3d=other"], "protocol.i3d=other"),
+        (["generated=/nowhere"], "dynamicrafter animate run_dir=/nowhere"),
+        (["second_reference=${reference}"], "is in"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(folders, tmp_path, overrides, words):
+    config = config_for(folders, f"features={tmp_path}/features", *overrides)
+    with pytest.raises(InputError) as caught:
+        pipeline.run(config, tmp_path)
+    assert words in str(caught.value)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_video_that_starts_from_no_clip_is_refused(folders, tmp_path):
+    animate = make_animate(tmp_path / "animate", ["a", "b"])
+    document = json.loads((animate / "items.json").read_text())
+    document["items"][0]["key"] = "unknown"
+    (animate / "items.json").write_text(json.dumps(document))
+    config = config_for(folders, f"generated={animate}", f"features={tmp_path}/features")
+    with pytest.raises(InputError, match="unknown starts from no clip"):
+        pipeline.run(config, tmp_path)
+
+
+def test_the_digest_covers_every_setting(folders):
+    settings = dict(config_for(folders).protocol)
+    changed = {"count": 5, "frames": 24, "stride": 4, "resolution": [128, 128], "i3d": "videogpt"}
+    changed |= {"resize": "tf1_legacy_bilinear", "covariance": "biased"}
+    digests = {protocol(settings).digest}
+    for name, value in changed.items():
+        digests.add(protocol({**settings, "name": "mine", name: value}).digest)
+    assert len(digests) == 1 + len(changed)
+
+
+@pytest.mark.slow
+def test_the_real_network(folders, tmp_path, monkeypatch):
+    if measures.i3d_digest() == "absent":
+        pytest.skip("the I3D weights are not in the cache: dynamicrafter assets fetch --demo")
+    pipeline.run(config_for(folders, f"features={tmp_path}/features"), tmp_path)
+    rows = by_metric(tmp_path)
+    assert rows["fvd"].network.startswith("I3D tfhub, 1254ffbff2e6")
+    assert rows["fvd"].value > 0
+    assert rows["fvd_real"].value > 0

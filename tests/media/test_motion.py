@@ -1,0 +1,96 @@
+import cv2
+import numpy as np
+import pytest
+
+from dynamicrafter.media.motion import measure_motion
+
+
+def texture(height, width, seed=0):
+    """Smooth random texture at the picture's own scale, uint8 [h, w, 3]."""
+    noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), height / 60)
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    return np.repeat((255 * smooth).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def shifted(picture, x, y):
+    height, width = picture.shape[:2]
+    matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)
+    return cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
+
+
+def pan(size, per_second, fps, seconds=1.0):
+    """The whole picture moves by `per_second` (x right, y down, in diagonals)."""
+    height, width = size
+    step = np.hypot(height, width) / fps
+    whole = texture(height, width)
+    x, y = per_second
+    return [shifted(whole, x * step * i, y * step * i) for i in range(round(fps * seconds))]
+
+
+def moving_square(velocity, fps=24, share=0.25, seconds=1.0):
+    """A textured square (a quarter of the picture's height) over a textured, still background."""
+    height, width = 256, 456
+    diagonal = np.hypot(height, width)
+    side = round(np.sqrt(share * height * width))
+    background, patch = texture(height, width), texture(side, side, seed=5)
+    frames = []
+    for i in range(round(fps * seconds)):
+        frame = background.copy()
+        x = round((width - side) / 2 + velocity[0] * diagonal * i / fps)
+        y = round((height - side) / 2 - velocity[1] * diagonal * i / fps)
+        frame[y : y + side, x : x + side] = patch
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.parametrize("size", [(128, 228), (256, 456)])
+@pytest.mark.parametrize("fps", [12, 24, 48])
+def test_a_pan_is_camera_motion_at_its_true_speed(size, fps):
+    motion = measure_motion(pan(size, (0.12, 0.05), fps), fps)
+    assert motion.camera_speed == pytest.approx(np.hypot(0.12, 0.05), rel=0.1)
+    assert motion.object_speed < 0.15 * motion.camera_speed
+
+
+def test_a_zoom_is_camera_motion():
+    base = texture(256, 456)
+    frames = []
+    for i in range(24):
+        matrix = cv2.getRotationMatrix2D((228, 128), 0, 1.01**i)
+        frames.append(cv2.warpAffine(base, matrix, (456, 256), borderMode=cv2.BORDER_REFLECT))
+    motion = measure_motion(frames, 24)
+    # Mean distance from the centre, times 24 % a second, over the diagonal.
+    y, x = np.mgrid[0:256, 0:456]
+    expected = np.log(1.01) * 24 * np.hypot(x - 227.5, y - 127.5).mean() / np.hypot(256, 456)
+    assert motion.camera_speed == pytest.approx(expected, rel=0.1)
+    assert motion.object_speed < 0.2 * motion.camera_speed
+
+
+@pytest.mark.parametrize(
+    ("velocity", "direction"),
+    [((0.1, 0.0), 0), ((0.0, 0.1), 90), ((-0.1, 0.0), 180), ((0.0, -0.1), 270)],
+)
+def test_a_moving_square_is_object_motion(velocity, direction):
+    share = 0.2
+    motion = measure_motion(moving_square(velocity, share=share), 24)
+    assert motion.camera_speed < 0.01
+    assert motion.object_speed == pytest.approx(share * 0.1, rel=0.35)
+    assert abs((motion.direction_deg - direction + 180) % 360 - 180) < 15
+    assert motion.coherence > 0.7
+
+
+def test_a_still_clip_does_not_move():
+    motion = measure_motion([texture(128, 228)] * 16, 24)
+    assert motion.object_speed == pytest.approx(0, abs=1e-4)
+    assert motion.camera_speed == pytest.approx(0, abs=1e-4)
+
+
+def test_flat_pictures_do_not_fail():
+    motion = measure_motion(np.zeros((8, 64, 64, 3), np.uint8), 30)
+    assert motion.object_speed == 0
+    assert motion.coherence == 0
+
+
+def test_equal_input_gives_equal_figures():
+    frames = moving_square((0.1, 0.05))
+    assert measure_motion(frames, 24) == measure_motion(frames, 24)

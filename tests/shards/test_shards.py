@@ -1,0 +1,164 @@
+import json
+import multiprocessing
+import pickle
+import tarfile
+
+import pytest
+import webdataset
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.files import sha256_file
+from dynamicrafter.shards import Sample, ShardReader, sample_key, write_shards
+
+
+def samples(count=7):
+    return [
+        Sample(f"clip-{i:03d}", bytes([i]) * (700 + i), f"a dog wags, ünïcode {i}",
+               {"fps": 24.0 + i, "frames": 40 + i, "source": "test"})
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def write(folder, **changes):
+    arguments = {"name": "train", "config_digest": "c0ffee", "shard_bytes": 8000} | changes
+    return write_shards(folder, arguments.pop("samples", samples()), **arguments)
+
+
+def read_one(argument):
+    reader, i = argument
+    return reader[i].text
+
+
+def test_round_trip(tmp_path):
+    manifest = write(tmp_path)
+    reader = ShardReader(tmp_path, verify=True)
+    assert len(manifest["shards"]) > 1
+    assert [reader[i] for i in range(len(reader))] == samples()
+    assert reader.keys == [sample.key for sample in samples()]
+    assert reader.fps.tolist() == [24.0 + i for i in range(7)]
+    assert reader.frames.tolist() == [40 + i for i in range(7)]
+    assert reader[-1].key == "clip-006"
+    with pytest.raises(IndexError):
+        reader[7]
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    first, second = write(tmp_path / "a"), write(tmp_path / "elsewhere")
+    assert first == second
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert sha256_file(path) == sha256_file(tmp_path / "elsewhere" / path.name)
+    assert write(tmp_path / "b", config_digest="other")["root_digest"] != first["root_digest"]
+
+
+def test_tar_headers_are_constant(tmp_path):
+    write(tmp_path)
+    with tarfile.open(tmp_path / "train-000000.tar") as tar:
+        members = tar.getmembers()
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+        (0, 0, 0, "", "", 0o444)
+    }
+    assert [m.name for m in members] == sorted(m.name for m in members)
+
+
+def test_stock_webdataset_reads_the_same(tmp_path):
+    manifest = write(tmp_path)
+    urls = [str(tmp_path / shard["file"]) for shard in manifest["shards"]]
+    read = [
+        Sample(raw["__key__"], raw["mp4"], raw["txt"].decode(), json.loads(raw["json"]))
+        for raw in webdataset.WebDataset(urls, shardshuffle=False)
+    ]
+    assert read == samples()
+
+
+def test_works_in_other_processes_and_after_pickling(tmp_path):
+    write(tmp_path)
+    reader = ShardReader(tmp_path)
+    assert pickle.loads(pickle.dumps(reader))[3] == samples()[3]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        texts = pool.map(read_one, [(reader, i) for i in range(7)])
+    assert texts == [sample.text for sample in samples()]
+
+
+def test_an_empty_folder_of_shards(tmp_path):
+    write(tmp_path, samples=[])
+    assert len(ShardReader(tmp_path)) == 0
+
+
+def test_a_shorter_rewrite_leaves_no_old_shard(tmp_path):
+    write(tmp_path)
+    write(tmp_path, samples=samples(1))
+    assert [path.name for path in tmp_path.glob("*.tar")] == ["train-000000.tar"]
+    assert len(ShardReader(tmp_path)) == 1
+
+
+def test_an_interrupted_rewrite_is_no_shard_folder(tmp_path):
+    write(tmp_path)
+
+    def broken():
+        yield samples()[0]
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path, samples=broken())
+    with pytest.raises(InputError, match="not finished"):
+        ShardReader(tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "no_index", "index", "manifest"])
+def test_damage_is_named(tmp_path, damage):
+    write(tmp_path)
+    tar = tmp_path / "train-000001.tar"
+    index = tmp_path / "train-000001.index.parquet"
+    named = "train-000001"
+    match damage:
+        case "cut":
+            tar.write_bytes(tar.read_bytes()[:-512])
+        case "missing":
+            tar.unlink()
+        case "no_index":
+            index.unlink()
+        case "index":
+            index.write_bytes((tmp_path / "train-000000.index.parquet").read_bytes())
+        case "manifest":
+            path, named = tmp_path / "manifest.json", "manifest.json"
+            path.write_text(path.read_text().replace("c0ffee", "decaff"))
+    with pytest.raises(InputError, match=named):
+        ShardReader(tmp_path)
+
+
+def test_a_replaced_shard_of_equal_size(tmp_path):
+    write(tmp_path / "a", shard_bytes=10**6)
+    changed = [Sample(f"clop-{s.key[-3:]}", s.video, s.text, s.info) for s in samples()]
+    write(tmp_path / "b", samples=changed, shard_bytes=10**6)
+    reader = ShardReader(tmp_path / "a")
+    (tmp_path / "a/train-000000.tar").write_bytes((tmp_path / "b/train-000000.tar").read_bytes())
+    with pytest.raises(InputError, match=r"train-000000\.tar"):
+        reader[0]
+    with pytest.raises(InputError, match="sha256"):
+        ShardReader(tmp_path / "a", verify=True)
+    (tmp_path / "a/train-000000.tar").unlink()
+    with pytest.raises(InputError, match="missing"):
+        reader[0]
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    (["b", "a"], "ascending"), (["a", "a"], "ascending"), (["a.b"], "must match"),
+    (["A"], "must match"), (["a" * 81], "must match"),
+])  # fmt: skip
+def test_bad_keys_are_refused(tmp_path, keys, message):
+    made = [Sample(key, b"", "", {"fps": 1.0, "frames": 1}) for key in keys]
+    with pytest.raises(InputError, match=message):
+        write(tmp_path, samples=made)
+
+
+def test_sample_keys():
+    assert sample_key("000001_000050_1234") == "000001_000050_1234"
+    assert sample_key("abc", (1.5, 3.25)) == "abc-1500-3250"
+    # printf 'My Clip.mp4' | sha256sum
+    assert sample_key("My Clip.mp4") == "my-clip-mp4-a0767634"
+    long = sample_key("x" * 80, (0.0, 12.0))
+    assert len(long) == 80
+    assert long.endswith("-0-12000")
+    assert sample_key("x" * 200) != sample_key("x" * 201)
+    assert sample_key("動画").isascii()
