@@ -29,7 +29,7 @@ def pan(size, per_second, fps, seconds=1.0):
 
 
 def moving_square(velocity, fps=24, share=0.25, seconds=1.0):
-    """A textured square (a quarter of the picture's height) over a textured, still background."""
+    """A textured square that covers `share` of the picture, over a still texture."""
     height, width = 256, 456
     diagonal = np.hypot(height, width)
     side = round(np.sqrt(share * height * width))

@@ -1,0 +1,1 @@
+"""Video files: what they are, their frames in and out, which frames to take, how they move."""

@@ -1,0 +1,164 @@
+"""Frames out of videos, resized inside the decoder (1.7 to 2 times faster than after it).
+
+Random access in foreign files goes through decord; PyAV reads our own short-GOP mp4 bytes, where
+it is faster, what decord cannot (AV1, pictures under 64 pixels wide), and every sequential pass.
+"""
+
+import io
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynamicrafter.errors import MediaError
+from dynamicrafter.media.probe import open_video, probe
+
+if TYPE_CHECKING:
+    import av
+
+_SEEK_BACK_S = (0.0, 10.0, float("inf"))
+"""How far before the wanted time to seek: some files land late and need another try."""
+
+_DECORD_MIN_WIDTH = 64
+"""Pixels; decord miscounts the bytes of narrower pictures, whose rows are padded."""
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """(width, height) with the given short side; the long side becomes an even number."""
+    if short_side is None:
+        return width, height
+    if width < height:
+        return short_side, 2 * round(height * short_side / width / 2)
+    return 2 * round(width * short_side / height / 2), short_side
+
+
+def read_frames(
+    video: str | os.PathLike[str] | bytes, indices: Sequence[int], short_side: int | None = None
+) -> np.ndarray:
+    """Read the frames at `indices` (ascending).
+
+    Args:
+        video: path of a foreign file, or the bytes of one of our constant-rate mp4 files.
+        indices: frame numbers from 0, ascending, repeats allowed.
+        short_side: pixels to resize to; None keeps the size.
+
+    Returns:
+        uint8 RGB [t, h, w, 3], upright.
+
+    Raises:
+        MediaError: see `probe`; `too_short` where an index lies past the end.
+    """
+    wanted = np.asarray(indices, dtype=np.int64)
+    if isinstance(video, bytes):
+        return _read_own(video, wanted, short_side)
+    facts = probe(video)
+    width, height = scaled_size(facts.width, facts.height, short_side)
+    if facts.codec == "av1" or width < _DECORD_MIN_WIDTH:
+        return _read_in_sequence(video, wanted, short_side)
+    return _read_decord(video, wanted, width, height)
+
+
+def iterate_frames(
+    path: str | os.PathLike[str], start_s: float = 0.0, short_side: int | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield (time, frame) of consecutive frames, from the first one at or after `start_s`.
+
+    Times are seconds since the stream's first frame and do not depend on `start_s`. Frames are
+    uint8 RGB [h, w, 3], upright. Decodes on one thread.
+
+    Raises:
+        MediaError: see `probe`; a file that breaks raises after its last whole frame.
+    """
+    for back_s in _SEEK_BACK_S:
+        target = max(0.0, start_s - back_s)
+        with open_video(path) as (opened, stream):
+            origin = stream.start_time or 0
+            if target > 0:
+                opened.seek(origin + int(target / stream.time_base), stream=stream)
+            frames = opened.decode(stream)
+            first = next(frames, None)
+            if target > 0 and (first is None or _seconds(first, origin, path) > start_s):
+                continue
+            for frame in itertools.chain([first] if first else [], frames):
+                if (frame.width, frame.height) != (first.width, first.height):
+                    raise MediaError("unreadable", f"{path} changes its size on the way")
+                if (time_s := _seconds(frame, origin, path)) >= start_s:
+                    yield time_s, _to_array(frame, short_side)
+            return
+
+
+def _seconds(frame: "av.VideoFrame", origin: int, path: object) -> float:
+    ticks = frame.pts if frame.pts is not None else frame.dts
+    if ticks is None:
+        raise MediaError("unreadable", f"{path} has frames without a time")
+    return float((ticks - origin) * frame.time_base)
+
+
+def _to_array(frame: "av.VideoFrame", short_side: int | None) -> np.ndarray:
+    width, height = scaled_size(frame.width, frame.height, short_side)
+    picture = frame.to_ndarray(
+        width=width, height=height, format="rgb24", interpolation="BILINEAR"
+    )  # [h, w, 3]
+    quarter_turns = frame.rotation // 90  # counterclockwise
+    return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
+
+
+def _read_own(video: bytes, wanted: np.ndarray, short_side: int | None) -> np.ndarray:
+    import av
+
+    try:
+        with av.open(io.BytesIO(video), format="mp4") as opened:
+            stream = opened.streams.video[0]
+            stream.codec_context.thread_count = 1
+            ticks_per_frame = 1 / (stream.average_rate * stream.time_base)
+            opened.seek(int(wanted[0] * ticks_per_frame), stream=stream)
+            numbered = (
+                (round(frame.pts / ticks_per_frame), frame) for frame in opened.decode(stream)
+            )
+            return _pick(numbered, wanted, short_side)
+    except (av.error.FFmpegError, IndexError) as error:
+        raise MediaError("unreadable", f"sample video: {error}") from None
+
+
+def _read_in_sequence(
+    path: str | os.PathLike[str], wanted: np.ndarray, short_side: int | None
+) -> np.ndarray:
+    with open_video(path) as (opened, stream):
+        return _pick(enumerate(opened.decode(stream)), wanted, short_side)
+
+
+def _pick(
+    numbered: "Iterator[tuple[int, av.VideoFrame]]", wanted: np.ndarray, short_side: int | None
+) -> np.ndarray:
+    needed = set(wanted.tolist())
+    last = int(wanted[-1])
+    pictures = {}
+    for number, frame in numbered:
+        if number in needed:
+            pictures[number] = _to_array(frame, short_side)
+        if number >= last:
+            break
+    if len(pictures) < len(needed):
+        raise MediaError("too_short", f"frame {last} was asked for, the video ends before it")
+    return np.stack([pictures[number] for number in wanted.tolist()])
+
+
+def _read_decord(
+    path: str | os.PathLike[str], wanted: np.ndarray, width: int, height: int
+) -> np.ndarray:
+    import decord
+
+    try:
+        # Sizes are those of the upright picture: decord turns it itself.
+        reader = decord.VideoReader(
+            os.path.abspath(path), width=width, height=height, num_threads=1
+        )
+        if wanted[-1] >= len(reader):
+            raise MediaError(
+                "too_short", f"{path}: frame {wanted[-1]} was asked for, it has {len(reader)}"
+            )
+        return reader.get_batch(wanted.tolist()).asnumpy()  # [t, h, w, 3]
+    except (decord.DECORDError, RuntimeError) as error:
+        raise MediaError("unreadable", f"{path}: {str(error).splitlines()[0]}") from None

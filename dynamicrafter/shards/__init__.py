@@ -1,0 +1,11 @@
+"""The sample format: tar shards that any WebDataset tool reads, written once, read by index.
+
+The bytes of a shard folder are a function of its samples and the config digest alone, so equal
+curation runs can be compared by one digest.
+"""
+
+from dynamicrafter.shards.reader import ShardReader
+from dynamicrafter.shards.sample import Sample, sample_key
+from dynamicrafter.shards.writer import write_shards
+
+__all__ = ["Sample", "ShardReader", "sample_key", "write_shards"]

@@ -1,0 +1,42 @@
+"""One training sample and the rule for its key.
+
+WebDataset cuts a member's name at its first dot, so a key holds none; the plain alphabet also
+keeps it a safe file name on every system.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dynamicrafter.files import sha256_bytes
+
+MEMBERS = ("json", "mp4", "txt")
+"""Members of a sample in the order in which they lie in the tar."""
+
+MAX_KEY_LENGTH = 80
+KEY_PATTERN = re.compile(rf"[a-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip as it lies in a shard: video, motion caption, everything else that is known."""
+
+    key: str
+    video: bytes  # mp4
+    text: str  # the motion caption
+    info: dict[str, Any]  # JSON; holds at least fps and frames
+
+
+def sample_key(clip_id: str, cut: tuple[float, float] | None = None) -> str:
+    """The shard key of a clip, or of the cut [start_s, end_s) of it.
+
+    A clip id that is no key itself (other characters, too long) becomes a slug of it plus the
+    first 8 hex digits of its SHA-256; a cut adds `-{start_ms}-{end_ms}`.
+    """
+    suffix = "" if cut is None else f"-{round(cut[0] * 1000)}-{round(cut[1] * 1000)}"
+    room = MAX_KEY_LENGTH - len(suffix)
+    if KEY_PATTERN.fullmatch(clip_id) and len(clip_id) <= room:
+        return clip_id + suffix
+    digest = sha256_bytes(clip_id.encode("utf-8"))[:8]
+    slug = re.sub(r"[^a-z0-9_]+", "-", clip_id.lower()).strip("-")[: room - len(digest) - 1]
+    return "-".join(part for part in (slug, digest) if part) + suffix

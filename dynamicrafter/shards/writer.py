@@ -1,0 +1,143 @@
+"""Writes a shard folder whose bytes depend on nothing but the samples.
+
+The manifest is removed first and written last, so a folder with a manifest is whole.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.files import atomic_path, sha256_file, sha256_json, write_json
+from dynamicrafter.shards.sample import KEY_PATTERN, MEMBERS, Sample
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("member", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("fps", pa.float64()),
+        ("frames", pa.int32()),
+    ]
+)
+
+
+def write_shards(
+    folder: str | os.PathLike[str],
+    samples: Iterable[Sample],
+    *,
+    name: str,
+    config_digest: str,
+    shard_bytes: int = 512 * 2**20,
+) -> dict[str, Any]:
+    """Write `samples` as `<name>-000000.tar` … with their indexes and manifest; return the latter.
+
+    Args:
+        folder: created if need be; older shards in it are replaced.
+        samples: in ascending order of their keys; consumed one at a time.
+        name: prefix of the shard files.
+        config_digest: digest of the configuration that made the samples.
+        shard_bytes: a shard is closed once it is this long.
+
+    Raises:
+        InputError: a key breaks the rule, is repeated or out of order.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    ordered = _checked(samples)
+    shards: list[dict[str, Any]] = []
+    sample = next(ordered, None)
+    while sample is not None:
+        tar_path = folder / f"{name}-{len(shards):06d}.tar"
+        rows: list[dict[str, Any]] = []
+        with (
+            atomic_path(tar_path) as temporary,
+            tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            while sample is not None and (not rows or tar.offset < shard_bytes):
+                rows += _add(tar, sample)
+                sample = next(ordered, None)
+        index_path = index_path_of(tar_path)
+        with atomic_path(index_path) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), temporary)
+        shards.append(
+            {
+                "file": tar_path.name,
+                "bytes": tar_path.stat().st_size,
+                "sha256": sha256_file(tar_path),
+                "index_sha256": sha256_file(index_path),
+                "samples": len(rows) // len(MEMBERS),
+            }
+        )
+    _remove_others(folder, shards)
+    content = {"format": FORMAT, "config_digest": config_digest, "shards": shards}
+    manifest = {
+        **content,
+        "samples": sum(shard["samples"] for shard in shards),
+        "root_digest": root_digest(content),
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def index_path_of(tar_path: Path) -> Path:
+    """`clips-000000.tar` → `clips-000000.index.parquet`."""
+    return tar_path.with_suffix(".index.parquet")
+
+
+def root_digest(manifest: dict[str, Any]) -> str:
+    """The digest that stands for the whole folder: format, config digest and every shard's hash."""
+    return sha256_json({name: manifest[name] for name in ("format", "config_digest", "shards")})
+
+
+def _checked(samples: Iterable[Sample]) -> Iterable[Sample]:
+    last = ""
+    for sample in samples:
+        if not KEY_PATTERN.fullmatch(sample.key):
+            raise InputError(f"sample key {sample.key!r} must match {KEY_PATTERN.pattern}")
+        if sample.key <= last:
+            raise InputError(f"sample key {sample.key!r} after {last!r}: keys must be ascending")
+        last = sample.key
+        yield sample
+
+
+def _add(tar: tarfile.TarFile, sample: Sample) -> list[dict[str, Any]]:
+    info = json.dumps(sample.info, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    contents = {"json": info.encode(), "mp4": sample.video, "txt": sample.text.encode()}
+    rows = []
+    for member in MEMBERS:
+        header = tarfile.TarInfo(f"{sample.key}.{member}")  # mtime, uid, gid 0 and empty names
+        header.size = len(contents[member])
+        header.mode = 0o444
+        rows.append(
+            {
+                "key": sample.key,
+                "member": member,
+                "offset": tar.offset + tarfile.BLOCKSIZE,
+                "size": header.size,
+                "fps": sample.info["fps"],
+                "frames": sample.info["frames"],
+            }
+        )
+        tar.addfile(header, io.BytesIO(contents[member]))
+    return rows
+
+
+def _remove_others(folder: Path, shards: list[dict[str, Any]]) -> None:
+    """Remove shards of an earlier, longer writing."""
+    tars = [folder / shard["file"] for shard in shards]
+    wanted = {*tars, *(index_path_of(tar) for tar in tars)}
+    for path in [*folder.glob("*.tar"), *folder.glob("*.index.parquet")]:
+        if path not in wanted:
+            path.unlink()
