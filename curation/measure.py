@@ -34,7 +34,7 @@ class MeasureSettings:
 
     span_s: float
     max_shot_s: float
-    min_shot_s: float
+    min_shot_frames: int
     cut_ratio: float
     cut_difference: float
     short_side: int
@@ -120,7 +120,7 @@ def describe_shot(
 ) -> dict[str, Any]:
     """The row of a shot: where it lies and its measures (units in `curation.measures.UNITS`).
 
-    A shot shorter than `min_shot_s` is recorded as `too_short` and not measured.
+    A shot of fewer than `min_shot_frames` is recorded as `too_short` and not measured.
     """
     row: dict[str, Any] = {
         "key": sample_key(span.clip_id, (shot.start_s, shot.end_s)),
@@ -135,7 +135,7 @@ def describe_shot(
             "source": span.sha256,
             "measure": span.measure_digest(settings, action_weights),
         },
-        "too_short": shot.end_s - shot.start_s < settings.min_shot_s or len(shot.frames) < 2,
+        "too_short": len(shot.frames) < max(settings.min_shot_frames, 2),
         "measures": None,
     }
     if not row["too_short"]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from curation.caption import CaptionSettings
 from curation.decide import Filters, decide, funnel
 from curation.engine import Failure, run_jobs
-from curation.export import write_dcp_csv
+from curation.export import COLUMNS, write_dcp_csv
 from curation.inventory import plan_spans, stamp, take_inventory
 from curation.measure import (
     MEASURES,
@@ -30,6 +30,7 @@ from curation.measures import UNITS
 from curation.measures.action import available
 from curation.pack import describe, pack
 from curation.sources import Clip, read_clips
+from dynamicrafter import tracking
 from dynamicrafter.errors import FailedShareError, InputError
 from dynamicrafter.files import atomic_path, read_json, sha256_json, write_json
 from dynamicrafter.progress import progress
@@ -103,6 +104,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
         "seconds": seconds,
     }
     write_json(folder / "summary.json", summary)
+    _log(config, folder, counts, [item.dcp for item in kept])
     return summary
 
 
@@ -199,6 +201,17 @@ def _write_decisions(path: Path, decided: list[dict[str, Any]]) -> None:
     rows = [{**row, "kept": row["reason"] is None, **(row["measures"] or {})} for row in decided]
     with atomic_path(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+
+
+def _log(config: Any, folder: Path, counts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The funnel and the captions into the W&B run; no media, which a source may not allow."""
+    with tracking.open_run(config.tracking, folder, "curate", _plain(config)) as run:
+        steps = [
+            [step["name"], step["in"], step["out"], step["dropped"]] for step in counts["steps"]
+        ]
+        run.table("funnel", ["step", "in", "out", "dropped"], steps)
+        run.table("captions", COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+        run.summary({"kept": counts["kept"], "dropped": counts["reasons"]})
 
 
 def _settings(kind: type[Settings], section: Any) -> Settings:

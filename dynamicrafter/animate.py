@@ -160,9 +160,9 @@ def inputs(config) -> dict[str, str]:
     """Digests of the weights and of the images."""
     from dynamicrafter.items import digest
 
-    weights = Path(config.model) / WEIGHTS
+    weights = Path(config.pretrained) / WEIGHTS
     if not weights.is_file():
-        raise InputError(f"{config.model} is no model folder: {WEIGHTS} is missing")
+        raise InputError(f"{config.pretrained} is no model folder: {WEIGHTS} is missing")
     return {"model": files.sha256_file(weights), "images": digest(config.images)}
 
 
@@ -178,7 +178,7 @@ def run(config, folder: Path) -> dict[str, Any]:
     if config.threads:
         torch.set_num_threads(config.threads)
     sampling = Sampling(**config.sampling)
-    animator = Animator.from_pretrained(config.model, _device(config.device))
+    animator = Animator.from_pretrained(config.pretrained, _device(config.device))
     items = read_items(config.images, config.prompt, config.count, animator.model.config.resolution)
     settings = {**asdict(sampling), "fps": config.fps, **inputs(config)}
     digest = files.sha256_json(settings)

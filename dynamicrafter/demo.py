@@ -31,7 +31,10 @@ def main() -> None:
 def _chain(config) -> None:
     folder = Path(config.run_dir)
     with files.folder_lock(folder):
-        seconds = {name: _run_phase(name, list(args)) for name, args in config.phases.items()}
+        seconds = {
+            name: _run_phase(name, [*arguments, *config.extra[name]])
+            for name, arguments in config.phases.items()
+        }
         _closing_words(folder, seconds)
 
 

@@ -48,36 +48,58 @@ class Batch:
 
 @dataclass(frozen=True)
 class Window:
-    """How a stage looks at a clip: frame count, height and width in pixels, range of strides."""
+    """How a stage looks at a clip: how many frames, and how far apart."""
 
     frames: int
-    size: tuple[int, int]
-    strides: tuple[int, int]  # both ends included
+    strides: tuple[int, int]  # smallest and largest, in source frames
+
+
+class ClipFrames:
+    """Frames of clips at the model's size, decoded when asked for."""
+
+    def __init__(self, reader: ShardReader, size: tuple[int, int], keep: int = 0):
+        """Read from `reader`.
+
+        Args:
+            reader: the shard folder.
+            size: height and width in pixels.
+            keep: how many whole clips to keep in memory, at `size`; worth it where all fit.
+        """
+        self.reader, self.size, self.keep = reader, size, keep
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def read(self, index: int, video: bytes, indices: np.ndarray) -> np.ndarray:
+        """Frames `indices` of clip `index`, whose mp4 is `video`: uint8 `[t, h, w, 3]`."""
+        if not self.keep:
+            return center_crop(read_frames(video, indices.tolist()), self.size)
+        if index not in self._kept:
+            every = range(int(self.reader.frames[index]))
+            self._kept[index] = center_crop(read_frames(video, every), self.size)
+            while len(self._kept) > self.keep:
+                self._kept.popitem(last=False)
+        return self._kept[index][indices]
 
 
 class ClipWindows(Dataset):
     """Sample number → window of a clip. Used by DataLoader workers, holds no open file."""
 
-    def __init__(self, reader: ShardReader, seed: int, stream: str, window: Window, keep: int = 0):
-        """Look at `reader`'s clips through `window`.
+    def __init__(self, frames: ClipFrames, seed: int, stream: str, window: Window):
+        """Look at clips through `window`.
 
         Args:
-            reader: the shard folder.
+            frames: the clips.
             seed: the run's seed.
             stream: prefix of the draws' names.
-            window: frame count, size, strides.
-            keep: how many decoded clips to keep in memory, at the window's size; worth it where
-                all clips fit.
+            window: frame count and strides.
 
         Raises:
             InputError: no clip is long enough for the window.
         """
-        self.reader, self.seed, self.stream, self.window = reader, seed, stream, window
-        self.usable = np.flatnonzero(reader.frames >= window.frames)
+        self.frames, self.reader = frames, frames.reader
+        self.seed, self.stream, self.window = seed, stream, window
+        self.usable = np.flatnonzero(self.reader.frames >= window.frames)
         if not len(self.usable):
-            raise InputError(f"{reader.folder}: no clip has {window.frames} frames or more")
-        self.keep = keep
-        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+            raise InputError(f"{self.reader.folder}: no clip has {window.frames} frames or more")
 
     def clip_of(self, number: int) -> int:
         """Index in the reader of the clip that sample `number` sees."""
@@ -108,22 +130,11 @@ class ClipWindows(Dataset):
         stride = int(indices[1] - indices[0]) if len(indices) > 1 else stride
         return {
             "key": sample.key,
-            "frames": self._frames(index, sample.video, indices),
+            "frames": self.frames.read(index, sample.video, indices),
             "caption": sample.text,
             "frame_stride": stride,
             "fps": float(self.reader.fps[index]) / stride,
         }
-
-    def _frames(self, index: int, video: bytes, indices: np.ndarray) -> np.ndarray:
-        size = self.window.size
-        if not self.keep:
-            return center_crop(read_frames(video, indices.tolist()), size)
-        if index not in self._kept:
-            every = range(int(self.reader.frames[index]))
-            self._kept[index] = center_crop(read_frames(video, every), size)
-            while len(self._kept) > self.keep:
-                self._kept.popitem(last=False)
-        return self._kept[index][indices]
 
 
 @functools.lru_cache(maxsize=2)

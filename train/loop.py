@@ -45,6 +45,7 @@ class Settings:
         warmup_steps: steps over which the learning rate rises from zero.
         final_learning_rate: share of the peak at the last step, on a cosine (1 = constant).
         weight_decay: AdamW weight decay.
+        betas: AdamW's decay of its two moments.
         gradient_clip: largest norm of the whole gradient.
         checkpoint_every: steps between checkpoints.
         seed: the run's seed.
@@ -59,6 +60,7 @@ class Settings:
     warmup_steps: int
     final_learning_rate: float
     weight_decay: float
+    betas: tuple[float, float]
     gradient_clip: float
     checkpoint_every: int
     seed: int
@@ -95,7 +97,10 @@ def train_stage(
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     names, parameters = [name for name, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(
-        parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        parameters,
+        settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
     )
     checkpoints = folder / "checkpoints"
     step = 0

@@ -33,7 +33,7 @@ def to_video(frames: Tensor, device: torch.device) -> Tensor:
 
 
 def reconstruction(model: AnimationModel, batch: Batch, chance: BatchDraws) -> Tensor:
-    """L1 distance of the decoded posterior sample, plus a small KL term."""
+    """Squared error of the decoded posterior sample, plus a small KL term."""
     video = to_video(batch.frames, model.device)
     _, _, t, h, w = video.shape
     images = rearrange(video, "b c t h w -> (b t) c h w")
@@ -42,7 +42,7 @@ def reconstruction(model: AnimationModel, batch: Batch, chance: BatchDraws) -> T
     noise = rearrange(noise, "b z t h w -> (b t) z h w")
     decoded = model.first_stage_model.decode(mean + (0.5 * logvar).exp() * noise)
     divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(dim=1).mean()
-    return (decoded - images).abs().mean() + KL_WEIGHT * divergence
+    return (decoded - images).square().mean() + KL_WEIGHT * divergence
 
 
 def diffusion(

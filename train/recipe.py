@@ -21,7 +21,7 @@ from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_model
 from dynamicrafter.shards import ShardReader
 from train import objectives
-from train.data import ClipWindows, Window
+from train.data import ClipFrames, ClipWindows, Window
 from train.handover import PREVIOUS, choose_trainable, hand_over
 from train.loop import Settings, train_stage
 from train.reconstruction import latent_scale, reconstruction_quality
@@ -45,7 +45,8 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Train all stages of `config.recipe` in `folder`; returns the summary."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    reader = ShardReader(config.data)
+    size = tuple(config.model.resolution)
+    clips = ClipFrames(ShardReader(config.data), size, config.keep_decoded)
     plain = OmegaConf.to_container(config, resolve=True)
     summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
     with tracking.open_run(config.tracking, folder, "train", plain) as tracker:
@@ -53,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         for number, name in enumerate(config.recipe.stages, 1):
             place = folder / "stages" / f"{number:02d}-{name}"
             summary["stages"].append(
-                _stage(config, name, place, previous, reader, tracker, first_step)
+                _stage(config, name, place, previous, clips, tracker, first_step)
             )
             previous, first_step = place, first_step + config.recipe[name].steps
         if config.validation:
@@ -69,7 +70,7 @@ def _stage(
     name: str,
     place: Path,
     previous: Path | None,
-    reader: ShardReader,
+    clips: ClipFrames,
     tracker: tracking.Run,
     first_step: int,
 ) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def _stage(
     counts = choose_trainable(model, list(stage.trainable))
     model.to(device(config.device))
 
-    window = Window(model.config.frames, model.config.resolution, tuple(stage.frame_stride))
-    windows = ClipWindows(reader, config.seed, name, window, config.keep_decoded)
+    window = Window(model.config.frames, tuple(stage.frame_stride))
+    windows = ClipWindows(clips, config.seed, name, window)
     settings = Settings(
         name=name,
         steps=stage.steps,
@@ -100,13 +101,14 @@ def _stage(
         warmup_steps=stage.warmup_steps,
         final_learning_rate=stage.final_learning_rate,
         weight_decay=stage.weight_decay,
+        betas=tuple(stage.betas),
         gradient_clip=stage.gradient_clip,
         checkpoint_every=stage.checkpoint_every,
         seed=config.seed,
         loader_workers=config.loader_workers,
         first_step=first_step,
     )
-    provenance = {"data": reader.digest, "start": [report["sha256"] for report in reports]}
+    provenance = {"data": clips.reader.digest, "start": [report["sha256"] for report in reports]}
     losses = train_stage(
         model, _objective(config, stage), windows, settings, place, tracker, provenance
     )

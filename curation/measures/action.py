@@ -36,10 +36,10 @@ def guess_action(frames: Sequence[np.ndarray], weights: Path) -> tuple[str, floa
     import torch
 
     from dynamicrafter.features.i3d import kinetics_400_labels
-    from dynamicrafter.media.sampling import center_square
+    from dynamicrafter.media.sampling import center_crop
 
     chosen = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-    video = center_square(np.stack([frames[i] for i in chosen]), SIZE)  # [16, 224, 224, 3]
+    video = center_crop(np.stack([frames[i] for i in chosen]), (SIZE, SIZE))  # [16, 224, 224, 3]
     pixels = torch.from_numpy(video).permute(3, 0, 1, 2)[None] / 127.5 - 1  # [1, 3, 16, 224, 224]
     with torch.inference_mode():
         probabilities = _network(weights)(pixels)[0][0].softmax(dim=0)

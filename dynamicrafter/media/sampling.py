@@ -55,8 +55,3 @@ def center_crop(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         height, width = scaled
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return np.ascontiguousarray(frames[:, top : top + size[0], left : left + size[1]])
-
-
-def center_square(frames: np.ndarray, size: int) -> np.ndarray:
-    """`center_crop` to a square of `size` pixels."""
-    return center_crop(frames, (size, size))

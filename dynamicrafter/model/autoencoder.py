@@ -31,6 +31,9 @@ class AutoencoderConfig:
         return 2 ** (len(self.ch_mult) - 1)
 
 
+INITIAL_LOG_VARIANCE = -5.0
+
+
 class ResnetBlock(nn.Module):
     """Two convolutions with a skip."""
 
@@ -198,6 +201,8 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
         self.post_quant_conv = nn.Conv2d(z, z, 1)
+        with torch.no_grad():  # a narrow posterior, so that training does not begin in noise
+            self.quant_conv.bias[z:] = INITIAL_LOG_VARIANCE
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents of images in [-1, 1].

@@ -60,6 +60,8 @@ def config(films, *overrides):
             "curate",
             [
                 "source=folder",
+                "run_dir=unused",
+                "tracking=disabled",
                 f"source.path={films}",
                 "measure.short_side=64",
                 "measure.action=false",

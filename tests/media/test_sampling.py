@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dynamicrafter.errors import MediaError
-from dynamicrafter.media.sampling import center_square, window_indices
+from dynamicrafter.media.sampling import center_crop, window_indices
 
 
 def test_a_window_fits_wherever_it_lies():
@@ -33,10 +33,10 @@ def test_too_short():
 
 
 @pytest.mark.parametrize("size", [(256, 456), (456, 256), (255, 300), (32, 32), (20, 50)])
-def test_center_square_keeps_the_centre(size):
+def test_center_crop_keeps_the_centre(size):
     y, x = np.mgrid[: size[0], : size[1]] / min(size)
     ramp = 128 + 100 * np.stack([x - x.mean(), y - y.mean(), 0 * x], axis=-1)
-    square = center_square(np.clip(ramp, 0, 255).round().astype(np.uint8)[None], 32)
+    square = center_crop(np.clip(ramp, 0, 255).round().astype(np.uint8)[None], (32, 32))
     assert square.shape == (1, 32, 32, 3)
     # The square spans the short side, so the ramps span ±50 about 128.
     expected = 128 + 100 * ((np.arange(32) + 0.5) / 32 - 0.5)

@@ -4,14 +4,15 @@ import pytest
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.shards import ShardReader
 from train import data
-from train.data import ClipWindows, Positions, Window, batches
+from train.data import ClipFrames, ClipWindows, Positions, Window, batches
 
-WINDOW = Window(frames=4, size=(16, 16), strides=(1, 6))
+WINDOW = Window(frames=4, strides=(1, 6))
+SIZE = (16, 16)
 
 
 @pytest.fixture
 def windows(shards):
-    return ClipWindows(ShardReader(shards), seed=3, stream="joint", window=WINDOW)
+    return ClipWindows(ClipFrames(ShardReader(shards), SIZE), 3, "joint", WINDOW)
 
 
 def test_an_epoch_sees_every_clip_once_and_the_next_in_another_order(windows):
@@ -22,8 +23,8 @@ def test_an_epoch_sees_every_clip_once_and_the_next_in_another_order(windows):
 
 
 def test_a_window_is_a_function_of_its_number(windows, shards):
-    again = ClipWindows(ShardReader(shards), seed=3, stream="joint", window=WINDOW)
-    other_seed = ClipWindows(ShardReader(shards), seed=4, stream="joint", window=WINDOW)
+    again = ClipWindows(ClipFrames(ShardReader(shards), SIZE), 3, "joint", WINDOW)
+    other_seed = ClipWindows(ClipFrames(ShardReader(shards), SIZE), 4, "joint", WINDOW)
     row = windows[7]
     assert np.array_equal(row["frames"], again[7]["frames"])
     assert row["frames"].shape == (4, 16, 16, 3)
@@ -35,10 +36,11 @@ def test_a_window_is_a_function_of_its_number(windows, shards):
 
 
 def test_keeping_decoded_clips_changes_nothing(windows, shards):
-    kept = ClipWindows(ShardReader(shards), 3, "joint", WINDOW, keep=3)
+    frames = ClipFrames(ShardReader(shards), SIZE, keep=3)
+    kept = ClipWindows(frames, 3, "joint", WINDOW)
     for number in (0, 1, 2, 3, 4, 0, 11):
         assert np.array_equal(kept[number]["frames"], windows[number]["frames"])
-    assert len(kept._kept) == 3
+    assert len(frames._kept) == 3
 
 
 def test_strides_cover_the_range_and_fps_follows(windows):
@@ -74,6 +76,6 @@ def test_an_unreadable_clip_is_replaced_and_named(windows, monkeypatch):
 
 
 def test_clips_that_are_all_too_short_are_refused(shards):
-    long = Window(frames=100, size=(16, 16), strides=(1, 1))
+    long = Window(frames=100, strides=(1, 1))
     with pytest.raises(InputError, match="no clip has 100 frames"):
-        ClipWindows(ShardReader(shards), 3, "joint", long)
+        ClipWindows(ClipFrames(ShardReader(shards), SIZE), 3, "joint", long)
