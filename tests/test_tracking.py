@@ -79,10 +79,11 @@ def test_disabled_writes_nothing(tmp_path):
 
 
 def test_an_error_inside_is_raised_and_the_run_is_closed(tmp_path):
-    with (
-        pytest.raises(ZeroDivisionError),
-        tracking.open_run(OFFLINE, tmp_path, "train", {}) as run,
-    ):
-        run.log(1, {"loss": 0.5})
-        raise ZeroDivisionError
+    def failing_work():
+        with tracking.open_run(OFFLINE, tmp_path, "train", {}) as run:
+            run.log(1, {"loss": 0.5})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing_work()
     assert len(history(read_back(tmp_path), "loss")) == 1

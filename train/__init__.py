@@ -1,0 +1,1 @@
+"""The stages of the recipe: context network, adaptation to video, joint fine-tuning."""

@@ -6,8 +6,9 @@ loader workers changes what a step sees.
 """
 
 import functools
+import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from dynamicrafter import draws
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.sampling import center_crop, window_indices
-from dynamicrafter.shards import ShardReader
+from dynamicrafter.shards import Sample, ShardReader
 
 SUBSTITUTES = 8  # other clips that are tried before a sample number is given up
 
@@ -68,16 +69,20 @@ class ClipFrames:
         self.reader, self.size, self.keep = reader, size, keep
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
 
-    def read(self, index: int, video: bytes, indices: np.ndarray) -> np.ndarray:
-        """Frames `indices` of clip `index`, whose mp4 is `video`: uint8 `[t, h, w, 3]`."""
+    def read(self, index: int, sample: Sample, indices: np.ndarray) -> np.ndarray:
+        """Frames `indices` of `sample`, which is clip `index`: uint8 `[t, *size, 3]`."""
         if not self.keep:
-            return center_crop(read_frames(video, indices.tolist()), self.size)
+            return self._decode(sample, indices.tolist())
         if index not in self._kept:
-            every = range(int(self.reader.frames[index]))
-            self._kept[index] = center_crop(read_frames(video, every), self.size)
+            self._kept[index] = self._decode(sample, range(int(self.reader.frames[index])))
             while len(self._kept) > self.keep:
                 self._kept.popitem(last=False)
         return self._kept[index][indices]
+
+    def _decode(self, sample: Sample, indices: Sequence[int]) -> np.ndarray:
+        shape = np.array([sample.info["height"], sample.info["width"]])
+        short_side = math.ceil(min(shape) * max(self.size / shape))  # just covers `size`
+        return center_crop(read_frames(sample.video, indices, short_side), self.size)
 
 
 class ClipWindows(Dataset):
@@ -130,7 +135,7 @@ class ClipWindows(Dataset):
         stride = int(indices[1] - indices[0]) if len(indices) > 1 else stride
         return {
             "key": sample.key,
-            "frames": self.frames.read(index, sample.video, indices),
+            "frames": self.frames.read(index, sample, indices),
             "caption": sample.text,
             "frame_stride": stride,
             "fps": float(self.reader.fps[index]) / stride,

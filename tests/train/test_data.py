@@ -63,10 +63,10 @@ def test_an_unreadable_clip_is_replaced_and_named(windows, monkeypatch):
     real = data.read_frames
     bad = windows.reader[windows.clip_of(0)].video
 
-    def fail_on_one(video, indices):
+    def fail_on_one(video, indices, short_side):
         if video == bad:
             raise MediaError("corrupt", "broken on purpose")
-        return real(video, indices)
+        return real(video, indices, short_side)
 
     monkeypatch.setattr(data, "read_frames", fail_on_one)
     row = windows[0]

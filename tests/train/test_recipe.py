@@ -157,9 +157,20 @@ def test_an_unknown_group_is_refused(trained):
 
 def test_the_learning_rate_warms_up_and_falls():
     settings = loop.Settings(
-        name="x", steps=110, batch=1, learning_rate=1.0, warmup_steps=10, final_learning_rate=0.1,
-        weight_decay=0, betas=(0.9, 0.999), gradient_clip=1, checkpoint_every=1, seed=0, loader_workers=0, first_step=0,
-    )  # fmt: skip
+        name="x",
+        steps=110,
+        batch=1,
+        learning_rate=1.0,
+        warmup_steps=10,
+        final_learning_rate=0.1,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        gradient_clip=1.0,
+        checkpoint_every=1,
+        seed=0,
+        loader_workers=0,
+        first_step=0,
+    )
     assert loop.learning_rate(settings, 0) == pytest.approx(0.1)
     assert loop.learning_rate(settings, 10) == pytest.approx(1.0)
     assert loop.learning_rate(settings, 60) == pytest.approx(0.55)
