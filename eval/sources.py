@@ -110,13 +110,14 @@ def infos(folder: Path, count: int) -> list[dict[str, Any]]:
 
 def decisions(folder: Path) -> list[dict[str, Any]]:
     """The rows (key, kept, reason, split) of `decisions.parquet`, sorted by key."""
-    import pyarrow.parquet
+    import pandas as pd
 
     path = folder / "decisions.parquet"
     if not path.is_file():
         raise InputError(f"{path} does not exist: the run in {folder} has not finished")
-    table = pyarrow.parquet.read_table(path, columns=["key", "kept", "reason", "split"])
-    return sorted(table.to_pylist(), key=lambda row: row["key"])
+    table = pd.read_parquet(path, columns=["key", "kept", "reason", "split"])
+    table = table.sort_values("key").astype(object)
+    return table.where(table.notna(), None).to_dict("records")
 
 
 def _spread(folder: Path, count: int) -> Iterator[Sample]:

@@ -3,13 +3,12 @@
 The manifest is removed first and written last, so a folder with a manifest is whole.
 """
 
-import io
 import json
 import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,9 @@ import pyarrow.parquet as pq
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, sha256_file, sha256_json, write_json
 from dynamicrafter.shards.sample import KEY_PATTERN, MEMBERS, Sample
+
+if TYPE_CHECKING:
+    import webdataset
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -52,6 +54,8 @@ def write_shards(
     Raises:
         InputError: a key breaks the rule, is repeated or out of order.
     """
+    import webdataset
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -63,9 +67,10 @@ def write_shards(
         rows: list[dict[str, Any]] = []
         with (
             atomic_path(tar_path) as temporary,
-            tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+            temporary.open("wb") as file,
+            webdataset.TarWriter(file, user="", group="", mtime=0, encoder=False) as tar,
         ):
-            while sample is not None and (not rows or tar.offset < shard_bytes):
+            while sample is not None and (not rows or tar.tarstream.offset < shard_bytes):
                 rows += _add(tar, sample)
                 sample = next(ordered, None)
         index_path = index_path_of(tar_path)
@@ -112,25 +117,26 @@ def _checked(samples: Iterable[Sample]) -> Iterable[Sample]:
         yield sample
 
 
-def _add(tar: tarfile.TarFile, sample: Sample) -> list[dict[str, Any]]:
+def _add(tar: "webdataset.TarWriter", sample: Sample) -> list[dict[str, Any]]:
+    """Write one sample; returns its index rows."""
     info = json.dumps(sample.info, sort_keys=True, ensure_ascii=False, allow_nan=False)
     contents = {"json": info.encode(), "mp4": sample.video, "txt": sample.text.encode()}
+    offset = tar.tarstream.offset
+    tar.write({"__key__": sample.key, **contents})
     rows = []
-    for member in MEMBERS:
-        header = tarfile.TarInfo(f"{sample.key}.{member}")  # mtime, uid, gid 0 and empty names
-        header.size = len(contents[member])
-        header.mode = 0o444
+    for member in MEMBERS:  # in this order, each after its header and padded to whole blocks
+        size = len(contents[member])
         rows.append(
             {
                 "key": sample.key,
                 "member": member,
-                "offset": tar.offset + tarfile.BLOCKSIZE,
-                "size": header.size,
+                "offset": offset + tarfile.BLOCKSIZE,
+                "size": size,
                 "fps": sample.info["fps"],
                 "frames": sample.info["frames"],
             }
         )
-        tar.addfile(header, io.BytesIO(contents[member]))
+        offset += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
     return rows
 
 
