@@ -114,8 +114,9 @@ def test_bf16_autocast_stays_near_fp32(model):
     expected = outputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         values = outputs()
-    for value, reference in zip(values, expected, strict=True):
-        assert (value.float() - reference).norm() / reference.norm() < 0.03
+    # Encoding and decoding in a row, with random weights, doubles what bf16 loses.
+    for value, reference, bound in zip(values, expected, (0.03, 0.03, 0.06), strict=True):
+        assert (value.float() - reference).norm() / reference.norm() < bound
 
 
 def test_only_unet_and_image_projection_train(model):
