@@ -18,13 +18,13 @@ import torch
 from einops import rearrange
 
 from dynamicrafter import draws, files
-from dynamicrafter.command import command
+from dynamicrafter.command import command, device
 from dynamicrafter.diffusion.guidance import batched, guided
 from dynamicrafter.diffusion.sampler import ddim
 from dynamicrafter.diffusion.schedule import ddim_timesteps
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationModel
-from dynamicrafter.model.pretrained import WEIGHTS, load_model
+from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model
 
 main = command("animate", "dynamicrafter.animate")
 
@@ -96,16 +96,16 @@ class Animator:
         keys = [str(number) for number in range(len(images))] if keys is None else keys
         if not len(images) == len(prompts) == len(keys):
             raise InputError(f"{len(images)} images, {len(prompts)} prompts, {len(keys)} keys")
-        model, device = self.model, self.model.device
+        model = self.model
         frames = sampling.frames or model.config.frames
-        still = torch.from_numpy(np.stack(images)).to(device)  # [b, h, w, 3]
+        still = torch.from_numpy(np.stack(images)).to(model.device)  # [b, h, w, 3]
         still = rearrange(still, "b h w c -> b c h w").float() / 127.5 - 1
         height, width = still.shape[-2:]
         shape = model.latent_shape(frames, height, width)
 
         def noise(name: str) -> torch.Tensor:
             rows = [draws.normal(sampling.seed, 0, f"animate/{key}/{name}", shape) for key in keys]
-            return torch.stack(rows).to(device)
+            return torch.stack(rows).to(model.device)
 
         denoiser = self._denoiser(still, list(prompts), sampling, frames, noise("posterior"))
         timesteps = ddim_timesteps(sampling.spacing, sampling.steps)
@@ -163,7 +163,8 @@ def inputs(config) -> dict[str, str]:
     weights = Path(config.pretrained) / WEIGHTS
     if not weights.is_file():
         raise InputError(f"{config.pretrained} is no model folder: {WEIGHTS} is missing")
-    return {"model": files.sha256_file(weights), "images": digest(config.images)}
+    model = [files.sha256_file(weights), files.sha256_file(weights.with_name(CONFIG))]
+    return {"model": files.sha256_json(model), "images": digest(config.images)}
 
 
 def run(config, folder: Path) -> dict[str, Any]:
@@ -177,8 +178,9 @@ def run(config, folder: Path) -> dict[str, Any]:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    sampling = Sampling(**config.sampling)
-    animator = Animator.from_pretrained(config.pretrained, _device(config.device))
+    typed = OmegaConf.merge(OmegaConf.structured(Sampling), config.sampling)
+    sampling = OmegaConf.to_object(typed)
+    animator = Animator.from_pretrained(config.pretrained, device(config.device))
     items = read_items(config.images, config.prompt, config.count, animator.model.config.resolution)
     settings = {**asdict(sampling), "fps": config.fps, **inputs(config)}
     digest = files.sha256_json(settings)
@@ -202,6 +204,7 @@ def run(config, folder: Path) -> dict[str, Any]:
             seconds = (time.monotonic() - began) / len(batch)
             for item, video in zip(batch, videos, strict=True):
                 path = folder / "videos" / f"{item.key}.mp4"
+                path.with_suffix(".json").unlink(missing_ok=True)  # it spoke of the old video
                 files.write_bytes(path, encode_mp4(video, config.fps))
                 record = {"key": item.key, "prompt": item.prompt, "video": f"videos/{item.key}.mp4"}
                 record |= {"settings": settings, "digest": digest, "seconds": round(seconds, 2)}
@@ -219,9 +222,3 @@ def _is_done(folder: Path, key: str, prompt: str, digest: str) -> bool:
         return False
     record = files.read_json(path)
     return record["digest"] == digest and record["prompt"] == prompt
-
-
-def _device(name: str) -> torch.device:
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    )

@@ -28,7 +28,7 @@ verbs:
 
 Settings are Hydra overrides; files under conf/ hold the defaults. A run folder is resumed by the
 same command. Exit codes: 0 done, 2 bad input, 3 too much data failed, 4 the machine (disk, lock,
-network), 130 interrupted.
+network), 5 loss not finite, 130 interrupted.
 """
 
 

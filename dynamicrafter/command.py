@@ -17,10 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dynamicrafter.errors import InputError, MachineError, ToolkitError
 from dynamicrafter.redaction import redact_text
+
+if TYPE_CHECKING:
+    import torch
 
 INTERRUPTED = 130
 
@@ -87,14 +90,10 @@ def exit_code(main: Callable[[], object]) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
-    except OSError as error:
-        if (known := _machine_trouble(error)) is None:
+    except Exception as error:
+        if (known := _known_trouble(error)) is None:
             raise
         return _fail(str(known), known.exit_code)
-    except Exception as error:
-        if not _is_config_error(error):
-            raise
-        return _fail(f"configuration: {error}", InputError.exit_code)
     return 0
 
 
@@ -117,22 +116,44 @@ def say(line: str) -> None:
     sys.stderr.write(redact_text(line) + "\n")
 
 
+def device(name: str) -> "torch.device":
+    """The device that a setting names: `auto` is the GPU if there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device={name} is no device; choose auto, cpu or cuda") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={name}, but this machine has no usable GPU; pass device=cpu")
+    return found
+
+
 def _fail(message: str, code: int) -> int:
-    say("dynamicrafter: " + " ".join(message.split()))
+    if message:  # empty where the trouble has been told already
+        say("dynamicrafter: " + " ".join(message.split()))
     return code
 
 
-def _machine_trouble(error: OSError) -> ToolkitError | None:
+def _known_trouble(error: Exception) -> ToolkitError | None:
+    """The toolkit's own error for one of Hydra's, OmegaConf's or the operating system's."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        what, *_ = str(error).split("\n\n")  # the rest lists search paths
+        return InputError(f"configuration: {what}")
+    if not isinstance(error, OSError):
+        return None
     place = error.filename or "the target folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(f"the disk is full ({place}); free some space, then run it again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(f"{place} cannot be written or read: {error.strerror}")
     return None
-
-
-def _is_config_error(error: Exception) -> bool:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return isinstance(error, HydraException | OmegaConfBaseException)

@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 
 from dynamicrafter import files
-from dynamicrafter.command import compose, say
+from dynamicrafter.command import INTERRUPTED, compose, say
 from dynamicrafter.errors import ToolkitError
 
 
 class PhaseError(ToolkitError):
-    """A phase ended badly; it has said why, and the demo ends with its exit code."""
+    """A phase ended badly; it has said why itself, and the demo ends with its exit code."""
 
-    def __init__(self, name: str, exit_code: int):
-        super().__init__(f"the demo stopped in phase {name!r} (exit code {exit_code})")
+    def __init__(self, exit_code: int):
+        super().__init__("")
         self.exit_code = exit_code
 
 
@@ -46,9 +46,9 @@ def _run_phase(name: str, arguments: list[str]) -> float:
         code = process.wait()
     except KeyboardInterrupt:
         _let_it_close(process)
-        raise
+        raise PhaseError(INTERRUPTED) from None
     if code != 0:
-        raise PhaseError(name, code if code > 0 else 128 - code)
+        raise PhaseError(code if code > 0 else 128 - code)
     return time.monotonic() - started
 
 

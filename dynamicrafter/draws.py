@@ -31,11 +31,6 @@ def normal(seed: int, n: int, name: str, shape: tuple[int, ...]) -> torch.Tensor
     return torch.from_numpy(generator(seed, n, name).standard_normal(shape, dtype=np.float32))
 
 
-def torch_generator(seed: int, n: int, name: str) -> torch.Generator:
-    """A torch CPU generator for code that insists on one (weight initialisation, dropout)."""
-    return torch.Generator().manual_seed(key(seed, n, name) % 2**63)
-
-
 @dataclass(frozen=True)
 class BatchDraws:
     """The draws of a batch, one row per sample, each a function of the sample's own number.

@@ -6,6 +6,7 @@
 | 2    | bad configuration, a missing or broken file, weights that cannot be had    |
 | 3    | more of the data failed than `max_failed_share` allows                     |
 | 4    | the machine: disk full, folder in use by another run, no network           |
+| 5    | training stopped before a step whose loss or gradient is not finite         |
 | 130  | interrupted; the same command goes on where it stopped                     |
 
 Anything else is a fault of the toolkit and shows a traceback with exit code 1.

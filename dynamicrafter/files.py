@@ -8,15 +8,19 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
 from dynamicrafter.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    import torch
 
 TEMPORARY_SUFFIX = ".partial"
 
@@ -79,6 +83,30 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: "dict[str, torch.Tensor]",
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write named tensors as safetensors, atomically; metadata is free text by key.
+
+    Raises:
+        OSError: as any writer, also where safetensors wraps it (a full disk).
+    """
+    import safetensors
+    import safetensors.torch
+
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            safetensors.torch.save_file(own, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            code = re.search(r"os error (\d+)", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -153,7 +181,10 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         MachineError: another process holds it.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder} is a file; choose another run_dir") from None
     lock = filelock.FileLock(Path(folder) / ".lock", blocking=False)
     try:
         with lock:

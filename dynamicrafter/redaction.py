@@ -18,14 +18,20 @@ _SECRET_SETTING = re.compile(
     re.IGNORECASE,
 )
 _ASSIGNMENT = re.compile(r"^(?P<name>[+~]*[\w./@-]+)=(?P<value>.*)$", re.DOTALL)
-_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_SECRET_IN_TEXT = re.compile(
+    r"((?:\b|_)(?:api[_-]?key|access[_-]?key|token|secret|password|passwd|authorization)"
+    r"[\"']?\s*[=:]\s*[\"']?)(?!\[redacted\])[^\s,\"'\]}]+",
+    re.IGNORECASE,
+)
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 def redact_text(text: str) -> str:
-    """`text` without the secrets of this process's environment and without URL credentials."""
+    """`text` without secrets: values of the environment, `api_key=…`, credentials in URLs."""
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and len(value) >= SHORTEST_SECRET:
             text = text.replace(value, MASK)
+    text = _SECRET_IN_TEXT.sub(rf"\1{MASK}", text)
     return _CREDENTIALS_IN_URL.sub(MASK, text)
 
 

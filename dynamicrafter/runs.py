@@ -20,6 +20,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.redaction import redact, redact_arguments
 
 RUN, DONE = "run.json", "done.json"
+ON_CHANGE = ("refuse", "restart", "redo")
 
 
 def result_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def begin(folder: Path, config: dict[str, Any], inputs: dict[str, str]) -> None:
     Raises:
         InputError: the folder holds another run and `on_change` is `refuse`.
     """
+    if config["on_change"] not in ON_CHANGE:
+        raise InputError(f"on_change={config['on_change']}; choose {', '.join(ON_CHANGE)}")
     if (folder / RUN).exists():
         changed = differences(files.read_json(folder / RUN), config, inputs)
         if changed and config["on_change"] == "refuse":
@@ -98,12 +101,11 @@ def provenance(config: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]
 
 def _git_revision() -> str:
     folder = Path(__file__).parent
-    answer = subprocess.run(
-        ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
@@ -112,9 +114,10 @@ def _move_aside(folder: Path) -> None:
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     aside.mkdir()
-    for item in folder.iterdir():
-        if item.name != ".lock":  # the lock is ours and stays where the next run looks for it
-            item.rename(aside / item.name)
+    # The lock is ours and stays. `run.json` goes last: as long as it is here, the rest is not ours.
+    others = [item for item in folder.iterdir() if item.name not in (".lock", RUN)]
+    for item in [*others, folder / RUN]:
+        item.rename(aside / item.name)
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

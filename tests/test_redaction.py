@@ -23,6 +23,18 @@ def test_ordinary_names_are_not_masked():
     assert redact(config) == config
 
 
+def test_secrets_inside_a_text():
+    texts = [
+        "Could not override. use +captioner.api_key=sk-4711",
+        "+captioner={api_key:sk-4711,url:x}",
+        """extra.x=["a.api_key=sk-4711"]""",
+        "https://sk-4711@host/simple",
+        '{"authorization": "sk-4711"}',
+    ]
+    assert all("sk-4711" not in redact_text(text) for text in texts)
+    assert redact_text("77 tokens: a, b; tokenizer=clip") == "77 tokens: a, b; tokenizer=clip"
+
+
 def test_command_lines():
     arguments = ["train", "+caption.api_key=sk-1", "lr=1e-4", "url=http://me:pw@host/x"]
     assert redact_arguments(arguments) == [

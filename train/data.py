@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dynamicrafter import draws
-from dynamicrafter.errors import InputError, MediaError
+from dynamicrafter.errors import InputError, MediaError, ToolkitError
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.sampling import center_crop, window_indices
 from dynamicrafter.shards import Sample, ShardReader
@@ -111,8 +111,23 @@ class ClipWindows(Dataset):
         epoch, position = divmod(number, len(self.usable))
         return int(self.usable[_order(self.seed, epoch, self.stream, len(self.usable))[position]])
 
-    def __getitem__(self, number: int) -> dict:
-        """The window of sample `number`; an unreadable clip is replaced by a drawn other one."""
+    def __getitem__(self, number: int) -> dict | ToolkitError:
+        """The window of sample `number`, or the error that stands in its way.
+
+        An error is returned and raised by `batches`: a loader process would wrap it in its own
+        traceback.
+        """
+        try:
+            return self.sample(number)
+        except ToolkitError as error:
+            return error
+
+    def sample(self, number: int) -> dict:
+        """The window of sample `number`; an unreadable clip is replaced by a drawn other one.
+
+        Raises:
+            InputError: one clip after the other is unreadable.
+        """
         index, replaced = self.clip_of(number), []
         for attempt in range(SUBSTITUTES):
             try:
@@ -162,16 +177,22 @@ class Positions:
 
 def batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterator[Batch]:
     """The batches at `positions`, decoded by `workers` processes (0: by this one)."""
-    yield from DataLoader(
+    loader = DataLoader(
         windows,
         batch_sampler=positions,
         collate_fn=_collate,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
     )
+    for batch in loader:
+        if isinstance(batch, ToolkitError):
+            raise batch
+        yield batch
 
 
-def _collate(rows: list[dict]) -> Batch:
+def _collate(rows: list[dict | ToolkitError]) -> Batch | ToolkitError:
+    if errors := [row for row in rows if isinstance(row, ToolkitError)]:
+        return errors[0]
     return Batch(
         numbers=[row["number"] for row in rows],
         keys=[row["key"] for row in rows],

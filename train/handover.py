@@ -11,7 +11,7 @@ from torch import nn
 
 from dynamicrafter import files
 from dynamicrafter.errors import InputError
-from dynamicrafter.model.weights import load_weights, parameter_group, read_state_dict
+from dynamicrafter.model.weights import GROUPS, load_weights, parameter_group, read_state_dict
 
 PREVIOUS = "previous"
 
@@ -62,17 +62,23 @@ def hand_over(
 def choose_trainable(model: nn.Module, groups: list[str]) -> dict[str, int]:
     """Let exactly the parameters of `groups` be trained; returns parameter counts.
 
+    A group that this model happens not to have (a learned gate, say) trains nothing.
+
     Raises:
-        InputError: a group that this model does not have.
+        InputError: there is no such group in any model, or nothing would be trained.
     """
-    unknown = set(groups) - {parameter_group(name) for name, _ in model.named_parameters()}
-    if unknown:
-        raise InputError(f"the model has no parameter group {', '.join(sorted(unknown))}")
+    if unknown := set(groups) - GROUPS:
+        raise InputError(
+            f"there is no parameter group {', '.join(sorted(unknown))}; "
+            f"the groups are {', '.join(sorted(GROUPS))}"
+        )
     counts = {"trainable_parameters": 0, "frozen_parameters": 0}
     for name, parameter in model.named_parameters():
         parameter.requires_grad = parameter_group(name) in groups
         kind = "trainable_parameters" if parameter.requires_grad else "frozen_parameters"
         counts[kind] += parameter.numel()
+    if not counts["trainable_parameters"]:
+        raise InputError(f"the model has no parameter in {', '.join(groups)}: nothing to train")
     return counts
 
 

@@ -30,7 +30,7 @@ Objective = Callable[[AnimationModel, Batch, draws.BatchDraws], torch.Tensor]
 class NotFiniteError(ToolkitError):
     """A loss or gradient is not finite; the step was not taken."""
 
-    exit_code = 1
+    exit_code = 5
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def train_stage(
         provenance: digests of data and base weights; saved with every checkpoint.
 
     Returns:
-        first and last smoothed loss, seconds of this process.
+        first and last smoothed loss, seconds of all processes that took part.
 
     Raises:
         NotFiniteError: before a step whose loss or gradient is not finite.
@@ -106,9 +106,7 @@ def train_stage(
     step = 0
     if found := state.whole(checkpoints):
         step = state.restore(found[-1], model, optimizer, names)["step"]
-    _truncate(folder / METRICS, step)
-
-    started = time.monotonic()
+    started = time.monotonic() - _truncate(folder / METRICS, step)
     model.train()
     metrics = (folder / METRICS).open("a", encoding="utf-8")
     with metrics, progress(settings.name, settings.steps, "steps", start=step) as advance:
@@ -195,7 +193,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _truncate(path: Path, steps: int) -> None:
-    """Forget the metrics of steps that the checkpoint does not hold."""
+def _truncate(path: Path, steps: int) -> float:
+    """Forget the metrics of steps that the checkpoint does not hold; returns the seconds so far."""
     kept = [row for row in read_metrics(path) if row["step"] <= steps]
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+    return kept[-1]["seconds"] if kept else 0.0

@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import draws, files, tracking
+from dynamicrafter.command import device
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_model
@@ -28,7 +29,15 @@ from train.reconstruction import latent_scale, reconstruction_quality
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
-    """Digests of the data and of every weight file that a stage starts from."""
+    """Digests of the data and of every weight file that a stage starts from.
+
+    Raises:
+        InputError: a stage cannot be built as the config says; found before anything is trained.
+    """
+    if config.on_change == "redo":
+        raise InputError("train does not redo in place; pass on_change=restart or another run_dir")
+    for name in config.recipe.stages:
+        _check_stage(config, name)
     digests = {"data": ShardReader(config.data).digest}
     if config.validation:
         digests["validation"] = ShardReader(config.validation).digest
@@ -80,7 +89,7 @@ def _stage(
     stage = config.recipe[name]
     place.mkdir(parents=True, exist_ok=True)
 
-    model_config = OmegaConf.to_container(OmegaConf.merge(config.model, stage.model), resolve=True)
+    model_config = stage_model(config, name)
     if previous is not None:  # measured by the stage that trained the autoencoder
         model_config["scale_factor"] = OmegaConf.load(previous / CONFIG)["scale_factor"]
     with seeded_initialisation(config.seed, name):
@@ -108,7 +117,11 @@ def _stage(
         loader_workers=config.loader_workers,
         first_step=first_step,
     )
-    provenance = {"data": clips.reader.digest, "start": [report["sha256"] for report in reports]}
+    provenance = {
+        "config": {"model": model_config, "stage": OmegaConf.to_container(stage, resolve=True)},
+        "data": clips.reader.digest,
+        "start": [report["sha256"] for report in reports],
+    }
     losses = train_stage(
         model, _objective(config, stage), windows, settings, place, tracker, provenance
     )
@@ -119,6 +132,22 @@ def _stage(
     result = {"name": name, **losses, **counts}
     files.write_json(place / "stage.json", result)
     return result
+
+
+def stage_model(config: DictConfig, name: str) -> dict[str, Any]:
+    """The model of a stage as a plain config: the run's model with the stage's differences."""
+    parts = (config.model, config.recipe[name].model)
+    plain = [OmegaConf.create(OmegaConf.to_container(part, resolve=True)) for part in parts]
+    return OmegaConf.to_container(OmegaConf.merge(*plain))
+
+
+def _check_stage(config: DictConfig, name: str) -> None:
+    """Build a stage's model without memory, choose its parameters, look up its objective."""
+    with torch.device("meta"):
+        model = AnimationModel(AnimationConfig.from_dict(stage_model(config, name)))
+    model.latent_shape(model.config.frames, *model.config.resolution)
+    choose_trainable(model, list(config.recipe[name].trainable))
+    _objective(config, config.recipe[name])
 
 
 def _objective(config: DictConfig, stage: DictConfig):
@@ -139,13 +168,6 @@ def seeded_initialisation(seed: int, stage: str):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.key(seed, 0, f"{stage}/initialisation") % 2**63)
         yield
-
-
-def device(name: str) -> torch.device:
-    """The device of a setting: `auto` is the GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def _judge_autoencoder(

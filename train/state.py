@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from dynamicrafter import files
 
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 KEEP = 2  # whole checkpoints kept per stage
 
 
@@ -39,12 +41,10 @@ def save(
     """
     target = folder / f"step-{step:08d}"
     if target.exists() and target not in whole(folder):
-        shutil.rmtree(target)  # damaged since it was written; `restore` passed it over
+        shutil.rmtree(target)  # damaged since it was written
     with files.atomic_folder(target) as partial:
-        with files.atomic_path(partial / "weights.safetensors") as path:
-            save_file(_contiguous(model.state_dict()), path)
-        with files.atomic_path(partial / "optimizer.safetensors") as path:
-            save_file(_contiguous(_optimizer_tensors(optimizer, names)), path)
+        files.write_tensors(partial / WEIGHTS, model.state_dict())
+        files.write_tensors(partial / OPTIMIZER, _optimizer_tensors(optimizer, names))
         files.write_json(partial / "state.json", {**state, "step": step})
     for old in whole(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -52,8 +52,18 @@ def save(
 
 
 def whole(folder: Path) -> list[Path]:
-    """The whole checkpoints below `folder`, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
+    """The whole checkpoints below `folder`, oldest first; damaged ones are passed over."""
+    return sorted(path for path in folder.glob("step-*") if _is_whole(path))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        for name in (WEIGHTS, OPTIMIZER):
+            with safe_open(checkpoint / name, framework="pt"):  # compares header and length
+                pass
+    except (SafetensorError, OSError):
+        return False
+    return (checkpoint / "state.json").exists()
 
 
 def restore(
@@ -63,8 +73,8 @@ def restore(
     names: list[str],
 ) -> dict[str, Any]:
     """Load a checkpoint into `model` and `optimizer`; returns its `state.json`."""
-    model.load_state_dict(load_file(checkpoint / "weights.safetensors"))
-    tensors = load_file(checkpoint / "optimizer.safetensors")
+    model.load_state_dict(load_file(checkpoint / WEIGHTS))
+    tensors = load_file(checkpoint / OPTIMIZER)
     saved = optimizer.state_dict()
     saved["state"] = {}
     for number, name in enumerate(names):
@@ -85,7 +95,3 @@ def _optimizer_tensors(
         for number, fields in state.items()
         for field, tensor in fields.items()
     }
-
-
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dynamicrafter.diffusion.schedule import Schedule, ScheduleConfig, official_buffers
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import atomic_path
+from dynamicrafter.files import write_tensors
 
 UNET_PREFIX = "model.diffusion_model."
 DEEPSPEED_PREFIX = "_forward_module."
@@ -39,6 +39,7 @@ UNET_GROUPS = (  # the first pattern that is found in a name decides; anything e
     (re.compile(r"\.to_[kv]_ip\.weight$"), "image_cross_attention_kv"),
     (re.compile(r"\.alpha$"), "lambda_alpha"),
 )
+GROUPS = {"spatial", *PART_GROUPS.values(), *(group for _, group in UNET_GROUPS)}
 RENAMES = (
     # The released 256 checkpoint's name for the fs embedding.
     (re.compile(r"\bframestride_embed\."), "fps_embedding."),
@@ -138,9 +139,7 @@ def save_weights(
     path: str | Path, state_dict: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write tensors as safetensors, atomically; metadata is free text by key."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
+    write_tensors(path, dict(state_dict), metadata)
 
 
 def load_weights(

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,18 @@ def test_an_unreadable_clip_is_replaced_and_named(windows, monkeypatch):
     assert row["replaced"] == [windows.reader.keys[windows.clip_of(0)]]
     assert row["key"] not in row["replaced"]
     assert windows[0]["key"] == row["key"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_loader_process_keeps_its_one_line(shards, tmp_path, workers):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    windows = ClipWindows(ClipFrames(ShardReader(folder), SIZE), 3, "joint", WINDOW)
+    (tar,) = folder.glob("*.tar")
+    tar.unlink()
+    with pytest.raises(InputError, match="is missing") as caught:
+        list(batches(windows, Positions(0, 1, 2), workers))
+    assert "Traceback" not in str(caught.value)
 
 
 def test_clips_that_are_all_too_short_are_refused(shards):

@@ -151,8 +151,40 @@ def test_a_missing_base_file_is_named(compose, tmp_path):
 
 def test_an_unknown_group_is_refused(trained):
     model = load_model(trained / "model")
-    with pytest.raises(InputError, match="no parameter group temporel"):
+    with pytest.raises(InputError, match="there is no parameter group temporel"):
         choose_trainable(model, ["spatial", "temporel"])
+
+
+@pytest.mark.parametrize("size", ["256", "512", "1024"])
+def test_the_papers_recipe_can_be_built_for_every_released_model(size, shards):
+    """Every stage, on the meta device, with the config as the command composes it."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+
+    with initialize_config_module("conf", version_base="1.3"):
+        overrides = [f"model=dynamicrafter_{size}", "run_dir=x", f"data={shards}"]
+        config = hydra_compose("train", overrides)
+    for name in config.recipe.stages:
+        recipe._check_stage(config, name)
+    context, joint = (recipe.stage_model(config, name) for name in ("context", "joint"))
+    assert context["resampler"]["frames"] == 1
+    assert joint["unet"]["in_channels"] == 8
+
+
+def test_redo_is_refused_before_anything_is_touched(compose, tmp_path):
+    with pytest.raises(InputError, match="does not redo in place"):
+        recipe.inputs(compose(tmp_path, "on_change=redo"))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, compose, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    run = tmp_path / "run"
+    joint = run / "stages" / "04-joint"
+    (joint / "stage.json").unlink()
+    weights = joint / "checkpoints" / "step-00000006" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    recipe.run(compose(run), run)
+    assert losses(run) == losses(trained)
 
 
 def test_the_learning_rate_warms_up_and_falls():
