@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dynamicrafter import assets
 from dynamicrafter.errors import InputError
-from dynamicrafter.features import MissingWeights
+from dynamicrafter.features import I3D_ASSET, MissingWeights
 from dynamicrafter.features.clip import load_clip
-from dynamicrafter.features.dreamsim import load_dreamsim
-from dynamicrafter.features.i3d import ASSET, load_i3d, logits
-from dynamicrafter.files import sha256_file, sha256_json
-from dynamicrafter.media.motion import measure_motion
+from dynamicrafter.features.dreamsim import dreamsim_digest, load_dreamsim
+from dynamicrafter.features.i3d import load_i3d, logits
+from dynamicrafter.files import sha256_file
+from dynamicrafter.media import motion as optical_flow
 from dynamicrafter.statistics import jackknife, mean_interval
 from eval.extract import Store
 from eval.metrics.frechet import frechet_distance
@@ -34,7 +35,7 @@ class Networks:
     clip: str | None
     clip_name: str
     dreamsim: str | None
-    device: str
+    device: torch.device
 
 
 def distances(
@@ -52,7 +53,7 @@ def distances(
     }
     network = f"I3D {protocol.i3d}"
     try:
-        model = load_i3d(assets.path(ASSET), protocol.i3d, networks.device)
+        model = load_i3d(assets.path(I3D_ASSET), protocol.i3d, networks.device)
     except InputError as error:
         return [
             Row(metric + end, f"{metric.upper()}, {what}", count=count, network=network,
@@ -131,43 +132,40 @@ def motion(real: Sequence[Window], generated: Sequence[Window], store: Store) ->
     """Object motion of generated and of real videos, in the time of the scene: a still shows."""
 
     def compute(windows: Sequence[Window]) -> np.ndarray:
-        return np.array([[measure_motion(w.read(), w.fps).object_speed] for w in windows])
+        measure = optical_flow.measure_motion
+        return np.array([[measure(w.read(), w.fps).object_speed] for w in windows])
 
+    # The module's own text stands for its constants and for what is done with them.
+    kind = f"motion/{sha256_file(optical_flow.__file__)}"
     rows = []
     for name, windows in (("generated", generated), ("real", real)):
-        speeds = store.features(windows, "motion/farneback", "", compute, f"motion {name}")[:, 0]
+        speeds = store.features(windows, kind, "", compute, f"motion {name}")[:, 0]
         row = Row(f"motion_{name}", f"Motion, {name}", count={name: len(windows)})
         row = replace(row, unit="frame diagonals per second")
         rows.append(_mean_row(row, speeds, "optical flow"))
     return rows
 
 
-def device(name: str) -> str:
-    """The device that `auto` stands for, or `name`."""
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def i3d_digest() -> str:
     """The digest of the I3D weights, or `absent`."""
     try:
-        assets.path(ASSET)
+        assets.path(I3D_ASSET)
     except InputError:
         return "absent"
-    return assets.load_manifest()[ASSET].stored_sha256
+    return assets.load_manifest()[I3D_ASSET].stored_sha256
 
 
-def weights_digest(path: str | None) -> str:
-    """A digest of a checkpoint, or of the names and sizes in a folder of them, or `absent`."""
-    if path is None or not Path(path).exists():
+def clip_digest(path: str | None) -> str:
+    """The digest of a CLIP checkpoint, or `absent`."""
+    return sha256_file(path) if path is not None and Path(path).is_file() else "absent"
+
+
+def ensemble_digest(folder: str | None) -> str:
+    """The digest of the DreamSim ensemble in a folder, or `absent`."""
+    try:
+        return "absent" if folder is None else dreamsim_digest(folder)
+    except MissingWeights:
         return "absent"
-    if Path(path).is_file():
-        return sha256_file(path)
-    found = (part for part in Path(path).rglob("*") if part.is_file())
-    return sha256_json({str(part.relative_to(path)): part.stat().st_size for part in found})
 
 
 def _fvd_rows(row: Row, x: np.ndarray, y: np.ndarray, unbiased: bool) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dynamicrafter.command import device
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import inside, write_bytes
 from dynamicrafter.media.encode import encode_mp4
@@ -31,8 +32,8 @@ def inputs(config: DictConfig) -> dict[str, str]:
         "second_reference": ShardReader(config.second_reference).digest,
         "generated": sources.digest(sources.run_folder(config.generated, "animate", "generated")),
         "i3d": measures.i3d_digest(),
-        "clip": measures.weights_digest(config.clip),
-        "dreamsim": measures.weights_digest(config.dreamsim),
+        "clip": measures.clip_digest(config.clip),
+        "dreamsim": measures.ensemble_digest(config.dreamsim),
     }
 
 
@@ -48,17 +49,18 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     animate = sources.run_folder(config.generated, "animate", "generated")
     items = sources.document(animate / "items.json", ["settings", "items"])["items"]
     held_out, others = ShardReader(config.reference), ShardReader(config.second_reference)
-    real, short = real_windows(held_out, _keys(items, held_out, chosen), chosen)
-    if len(real) < 2:
-        raise InputError(
-            f"{len(real)} of the clips in {config.reference} have {chosen.span} frames and a "
-            f"generated video; protocol {chosen.name} needs 2 at least"
-        )
+    _refuse_common_clips(held_out, others)
+    real, short = _windows(held_out, _keys(items, held_out), chosen.count, chosen, "generated")
+    real.sort(key=lambda window: window.key)
     generated = generated_windows(animate, items, real, chosen)
-    other = _other_set(held_out, others, len(real), chosen)
+    other, other_short = _windows(
+        others, by_hash(others.keys), len(real), chosen, "second_reference"
+    )
+    dropped = _dropped("reference", short, chosen)
+    dropped += _dropped("second_reference", other_short, chosen)
     prompts = {item["key"]: item["prompt"] for item in items}
     networks = measures.Networks(
-        config.clip, config.clip_name, config.dreamsim, measures.device(config.device)
+        config.clip, config.clip_name, config.dreamsim, device(config.device)
     )
     store = Store(Path(config.features), config.batch)
     rows = [
@@ -68,52 +70,61 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         *measures.motion(real, generated, store),
     ]
     pairs = _keep_pairs(animate, items, real[: config.pairs], folder)
-    results.write(folder, chosen.settings(), rows, pairs)
+    results.write(folder, results.Results(chosen.settings(), rows, pairs, dropped))
     plain = OmegaConf.to_container(config, resolve=True)
     with open_run(config.tracking, folder, "eval", plain) as tracked:
         _track(tracked, chosen, rows, pairs, folder)
     return {
         "protocol": chosen.name,
         "videos": len(real),
-        "too_short": short,
+        "dropped": len(dropped),
         "values": {row.metric: row.value for row in rows},
     }
 
 
-def _keys(items: Sequence[dict[str, Any]], held_out: ShardReader, chosen: Protocol) -> list[str]:
-    """The keys to compare, sorted: all of them, or as many as the protocol asks for."""
-    keys = [item["key"] for item in items]
-    strange = sorted(set(keys) - set(held_out.keys))
+def _keys(items: Sequence[dict[str, Any]], held_out: ShardReader) -> list[str]:
+    """The keys of the generated videos, in the order in which clips are chosen."""
+    keys = {item["key"] for item in items}
+    strange = sorted(keys - set(held_out.keys))
     if strange:
         raise InputError(
             f"the generated video {strange[0]} starts from no clip of {held_out.folder} "
             f"({len(strange)} such); evaluate against the clips that were animated"
         )
-    if chosen.count is not None and len(keys) < chosen.count:
-        raise InputError(
-            f"protocol {chosen.name} asks for {chosen.count} videos, there are {len(keys)}; "
-            "animate more, or choose another protocol (protocol=demo takes any number)"
-        )
-    return sorted(by_hash(keys)[: chosen.count])
+    return by_hash(sorted(keys))
 
 
-def _other_set(
-    held_out: ShardReader, others: ShardReader, count: int, chosen: Protocol
-) -> list[Window]:
-    """As many windows of other real clips, chosen by a hash of their keys."""
+def _refuse_common_clips(held_out: ShardReader, others: ShardReader) -> None:
     shared = set(held_out.keys) & set(others.keys)
     if shared:
         raise InputError(
             f"the clip {min(shared)} is in {held_out.folder} and in {others.folder}; "
             "real against real needs two sets without a common clip"
         )
-    windows, _ = real_windows(others, by_hash(others.keys), chosen)
-    if len(windows) < 2:
+
+
+def _windows(
+    reader: ShardReader, keys: Sequence[str], count: int | None, chosen: Protocol, setting: str
+) -> tuple[list[Window], list[str]]:
+    """The first `count` windows of the clips `keys`, and the keys that were too short for one.
+
+    Raises:
+        InputError: fewer than the protocol needs; `setting` is what has to name more clips.
+    """
+    windows, short = real_windows(reader, keys, chosen, count)
+    needed = max(chosen.count or 0, 2)
+    if len(windows) < needed:
         raise InputError(
-            f"{len(windows)} clips in {others.folder} have {chosen.span} frames; real against "
-            "real needs 2 at least: name another set with second_reference=FOLDER"
+            f"protocol {chosen.name} needs {needed} clips of {chosen.span} frames, {len(windows)} "
+            f"of {len(keys)} in {reader.folder} have as many; name more with {setting}=FOLDER, "
+            "or choose another protocol (protocol=demo takes any number)"
         )
-    return windows[:count]
+    return windows, short
+
+
+def _dropped(setting: str, keys: Sequence[str], chosen: Protocol) -> list[results.Dropped]:
+    reason = f"shorter than the {chosen.span} frames of a window"
+    return [results.Dropped(key, setting, reason) for key in keys]
 
 
 def _keep_pairs(

@@ -100,6 +100,7 @@ def _curation(folder: Path, count: int, budget: pages.Budget) -> dict[str, Any]:
     return {
         "start": bars[0].count if bars else 0,
         "kept": facts["kept"],
+        "split_by": facts.get("split_by"),  # clip or shot; older runs do not tell
         "funnel": pages.funnel(bars, "Clips left after each step"),
         "reasons": reasons if facts["reasons"] else None,
         "decisions": pages.table(columns, rows, f"{len(rows)} of {len(decisions)} decisions"),
@@ -196,7 +197,7 @@ def _animation(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(folder: Path, count: int, budget: pages.Budget) -> Shown:
-    _, _, pairs = results.read(folder)
+    pairs = results.read(folder).pairs
     shown = []
     for pair in pairs[:count]:
         generated = files.inside(folder, pair.generated).read_bytes()
@@ -211,7 +212,8 @@ def _pairs(folder: Path, count: int, budget: pages.Budget) -> Shown:
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
-    protocol, rows, _ = results.read(folder)
+    found = results.read(folder)
+    protocol, rows = found.protocol, found.rows
     columns = [
         pages.Column("Metric"),
         pages.Column("Value", number=True),
@@ -237,6 +239,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
         "rows": rows,
         "fvd": next((row for row in rows if row.metric == "fvd"), None),
         "table": pages.table(columns, table, f"Protocol {protocol['name']}"),
+        "remarks": results.remarks(found.dropped),
         "settings": pages.table(columns_of_settings, settings, "What the protocol fixes"),
         "absent": [row for row in rows if row.value is None],
     }

@@ -3,7 +3,8 @@
 A metric that could not be computed keeps its row: without a value, with the reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,21 +38,33 @@ class Pair:
     generated: str
 
 
-def write(
-    folder: Path, protocol: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Pair]
-) -> None:
+@dataclass(frozen=True)
+class Dropped:
+    """A real clip that could not be compared."""
+
+    key: str
+    setting: str  # reference or second_reference: where it was to be found
+    reason: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that `results.json` holds."""
+
+    protocol: dict[str, Any]  # name, digest and settings
+    rows: list[Row]
+    pairs: list[Pair] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+
+
+def write(folder: Path, found: Results) -> None:
     """Write `results.json` and `results.md` into `folder`, each whole or not at all."""
-    files.write_text(folder / "results.md", markdown(protocol, rows))
-    document = {
-        "protocol": dict(protocol),
-        "rows": [asdict(row) for row in rows],
-        "pairs": [asdict(pair) for pair in pairs],
-    }
-    files.write_json(folder / "results.json", document)
+    files.write_text(folder / "results.md", markdown(found))
+    files.write_json(folder / "results.json", asdict(found))
 
 
-def read(folder: Path) -> tuple[dict[str, Any], list[Row], list[Pair]]:
-    """Read `results.json` back: the protocol, the rows, the pairs.
+def read(folder: Path) -> Results:
+    """Read `results.json` back.
 
     Raises:
         InputError: the file is missing or was not written by this version.
@@ -59,9 +72,12 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Row], list[Pair]]:
     path = folder / "results.json"
     document = files.read_json(path)
     try:
-        rows = [Row(**row) for row in document["rows"]]
-        pairs = [Pair(**pair) for pair in document["pairs"]]
-        return document["protocol"], rows, pairs
+        return Results(
+            protocol=document["protocol"],
+            rows=[Row(**row) for row in document["rows"]],
+            pairs=[Pair(**pair) for pair in document["pairs"]],
+            dropped=[Dropped(**clip) for clip in document["dropped"]],
+        )
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a result of this version ({error}); evaluate again"
@@ -73,19 +89,30 @@ def counts(row: Row) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in row.count.items())
 
 
-def markdown(protocol: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """The table in Markdown, below a line that names the protocol."""
+def remarks(dropped: Sequence[Dropped]) -> list[str]:
+    """A line for each reason for which clips were dropped, to stand below the table."""
+    found = Counter((clip.setting, clip.reason) for clip in dropped)
+    return [
+        f"Clips left out of {setting}: {count}, {reason}; results.json names them."
+        for (setting, reason), count in found.items()
+    ]
+
+
+def markdown(found: Results) -> str:
+    """The table in Markdown, below a line that names the protocol, above the remarks."""
     lines = [
-        f"Protocol `{protocol['name']}` ({protocol['digest'][:12]})",
+        f"Protocol `{found.protocol['name']}` ({found.protocol['digest'][:12]})",
         "",
         "| metric | value | 95 % interval | samples | network | remark |",
         "|---|---:|---:|---|---|---|",
     ]
-    for row in rows:
+    for row in found.rows:
         value = "—" if row.value is None else f"{row.value:.4g} {row.unit or ''}".strip()
         interval = "—" if row.interval is None else "{:.4g} to {:.4g}".format(*row.interval)
         cells = (row.label, value, interval, counts(row), row.network or "", row.reason or "")
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    for remark in remarks(found.dropped):
+        lines += ["", remark]
     return "\n".join(lines) + "\n"
 
 

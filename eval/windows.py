@@ -43,12 +43,14 @@ class Window:
 
 
 def real_windows(
-    reader: ShardReader, keys: Sequence[str], protocol: Protocol
+    reader: ShardReader, keys: Sequence[str], protocol: Protocol, count: int | None = None
 ) -> tuple[list[Window], list[str]]:
-    """The windows of the clips `keys`, and the keys of those that are too short for one."""
+    """The first `count` windows of the clips `keys`, and the keys that were too short for one."""
     place = {key: index for index, key in enumerate(reader.keys)}
     windows, short = [], []
     for key in keys:
+        if len(windows) == count:
+            break
         index = place[key]
         if reader.frames[index] < protocol.span:
             short.append(key)

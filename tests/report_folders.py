@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import av
@@ -45,21 +46,29 @@ def moving_square(seed: int, frames: int = 16, size: int = 64) -> np.ndarray:
 
 
 def make_curate(
-    folder: Path, captions: list[tuple[str, str]], source: str = "a film", frames: int = 16
+    folder: Path,
+    captions: list[tuple[str, str]],
+    source: str = "a film",
+    frames: int = 16,
+    short: Collection[int] = (),
 ) -> Path:
-    """A curate run whose clips carry `captions` (old, new); every third one is held out."""
+    """A curate run whose clips carry `captions` (old, new); every third one is held out.
+
+    The clips numbered in `short` have 12 frames instead of `frames`.
+    """
     samples = {"train": [], "test": []}
     decisions = []
     for index, (old, new) in enumerate(captions):
         split = "test" if index % 3 == 2 else "train"
+        length = 12 if index in short else frames
         info = {
-            "fps": 24.0, "frames": frames, "width": 64, "height": 64, "name": old,
+            "fps": 24.0, "frames": length, "width": 64, "height": 64, "name": old,
             "dynamic_wording": new, "dynamic_confidence": 40 + index,
             "dynamic_source_category": "person",
             "source": {"name": source, "attribution": f"{source}, its makers, CC BY 3.0"},
         }  # fmt: skip
         key = f"clip-{index:03d}"
-        video = mp4(moving_square(index, frames), 24)
+        video = mp4(moving_square(index, length), 24)
         samples[split].append(Sample(key, video, new, info))
         decisions.append({"key": key, "kept": True, "reason": None, "split": split})
     decisions.append(
@@ -158,7 +167,11 @@ def make_eval(folder: Path, prompts: list[str], reason: str) -> Path:
             path.write_bytes(mp4(frames, 8))
             paths.append(f"{kind}/{key}.mp4")
         pairs.append(results.Pair(key, prompt, *paths))
-    results.write(folder, protocol, rows, pairs)
+    dropped = [
+        results.Dropped(f"clip-{index:03d}", "reference", "shorter than the 46 frames of a window")
+        for index in (20, 23)
+    ]
+    results.write(folder, results.Results(protocol, rows, pairs, dropped))
     return _done(folder)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-ASSET = "i3d-kinetics-400"
+from dynamicrafter.features import I3D_ASSET
+
 FRAMES = 16
 SIZE = 224
 
@@ -21,7 +22,7 @@ def available() -> tuple[Path | None, str]:
     from dynamicrafter.errors import InputError
 
     try:
-        return assets.path(ASSET), ""
+        return assets.path(I3D_ASSET), ""
     except InputError as error:
         return None, str(error)
 

@@ -5,6 +5,7 @@ has the expected sha256; a partial that leads to another digest is thrown away.
 """
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dynamicrafter.files import TEMPORARY_SUFFIX, sha256_file
 Report = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
 ATTEMPTS = 4
+FIRST_PAUSE_S = 0.5  # before the second attempt; it doubles with each
+LONGEST_WAIT_S = 60.0  # that a server's Retry-After may ask for
 CHUNK = 1 << 16  # bytes; what is lost at most when the line breaks
 
 
@@ -52,9 +55,9 @@ def _length(file: Path) -> int:
 def _complete(
     session: requests.Session, url: str, partial: Path, size: int, report: Report
 ) -> None:
-    """Bring `partial` to `size` bytes, in several attempts if the connection breaks."""
+    """Bring `partial` to `size` bytes, in several attempts with growing pauses."""
     shown = without_credentials(url)
-    failure = ""
+    failure, asked = "", 0.0
     attempts = 0
     while (have := _length(partial)) < size:
         if attempts == ATTEMPTS:
@@ -62,17 +65,26 @@ def _complete(
                 f"cannot download {shown} ({failure}); check the network and run the command "
                 "again, it goes on where it stopped"
             )
+        if attempts:
+            time.sleep(max(asked, FIRST_PAUSE_S * 2 ** (attempts - 1)))
+        asked = 0.0
         attempts += 1
         try:
             _append(session, url, partial, have, size, report)
             failure = "the server sent less than the whole file"
         except requests.HTTPError as error:
             status = error.response.status_code
-            if status < 500:
+            if status < 500 and status != requests.codes.too_many_requests:
                 raise InputError(f"{shown} answers {status} {error.response.reason}") from None
-            failure = f"status {status}"
+            failure, asked = f"status {status}", _retry_after(error.response)
         except requests.RequestException as error:
             failure = type(error).__name__
+
+
+def _retry_after(response: requests.Response) -> float:
+    """The seconds that the server asks to wait, within bounds; 0 where it does not say."""
+    asked = response.headers.get("Retry-After", "")
+    return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else 0.0
 
 
 def _append(

@@ -53,7 +53,8 @@ def fetch(names: Iterable[str], report: Report = lambda *_: None) -> list[Path]:
     to call from several processes at once.
 
     Raises:
-        InputError: an unknown name, a file that cannot be had, a wrong checksum.
+        InputError: an unknown name, a file that cannot be had, a wrong checksum, a cache folder
+            that is not yours.
         MachineError: no network, disk full.
     """
     assets = select(names)
@@ -190,7 +191,8 @@ def _machine_errors() -> Iterator[None]:
                 "or set DYNAMICRAFTER_CACHE to a folder on another disk"
             ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise MachineError(
-                f"cannot write {error.filename}; set DYNAMICRAFTER_CACHE to a folder of yours"
+            raise InputError(
+                f"{error.filename} cannot be written or read; "
+                "set DYNAMICRAFTER_CACHE to a folder of yours"
             ) from None
         raise

@@ -14,7 +14,9 @@ from dynamicrafter.features import MissingWeights
 from dynamicrafter.files import sha256_file
 
 
-def load_clip(checkpoint: str | Path, name: str = "ViT-B-32", device: str = "cpu") -> "Clip":
+def load_clip(
+    checkpoint: str | Path, name: str = "ViT-B-32", device: str | torch.device = "cpu"
+) -> "Clip":
     """An OpenCLIP model with the weights of a local file; nothing is downloaded.
 
     Args:

@@ -34,7 +34,28 @@ CODE = "facebookresearch_dino_main/hubconf.py"
 WIDTH = 1792  # DINO 768 + CLIP 512 + OpenCLIP 512
 
 
-def load_dreamsim(folder: str | Path, device: str = "cpu") -> "DreamSim":
+def dreamsim_digest(folder: str | Path) -> str:
+    """Hex SHA-256 over the contents of the files that `load_dreamsim` reads, code included.
+
+    What else lies in the folder does not count, such as torch.hub's `trusted_list`.
+
+    Raises:
+        MissingWeights: a file is missing in the folder.
+    """
+    folder = Path(folder).resolve()
+    adapter = next((name for name in ADAPTERS if (folder / name).is_file()), ADAPTERS[0])
+    for name in (*WEIGHTS, adapter, CODE):
+        if not (folder / name).is_file():
+            raise MissingWeights(
+                f"no DreamSim ensemble in {folder}: {name} is missing; put the files of the "
+                "package's checkpoint archive and of DINO's torch.hub repository there"
+            )
+    code = (folder / CODE).parent.glob("*.py")  # hubconf.py imports its neighbours
+    read = [*(folder / name for name in (*WEIGHTS, adapter)), *code]
+    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in read})
+
+
+def load_dreamsim(folder: str | Path, device: str | torch.device = "cpu") -> "DreamSim":
     """The DreamSim ensemble with the weights of a local folder; nothing is downloaded.
 
     torch.hub writes the file `trusted_list` into the folder.
@@ -44,14 +65,7 @@ def load_dreamsim(folder: str | Path, device: str = "cpu") -> "DreamSim":
         InputError: the `dreamsim` package is not installed.
     """
     folder = Path(folder).resolve()
-    adapter = next((name for name in ADAPTERS if (folder / name).is_file()), ADAPTERS[0])
-    weights = (*WEIGHTS, adapter)
-    for name in (*weights, CODE):
-        if not (folder / name).is_file():
-            raise MissingWeights(
-                f"no DreamSim ensemble in {folder}: {name} is missing; put the files of the "
-                "package's checkpoint archive and of DINO's torch.hub repository there"
-            )
+    digest = dreamsim_digest(folder)
     try:
         import dreamsim
     except ImportError:
@@ -66,8 +80,7 @@ def load_dreamsim(folder: str | Path, device: str = "cpu") -> "DreamSim":
     except (RuntimeError, LookupError, pickle.UnpicklingError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MissingWeights(f"{folder} does not hold the DreamSim ensemble: {reason}") from None
-    digests = {name: sha256_file(folder / name) for name in weights}
-    return DreamSim(model, transform, device, f"dreamsim-ensemble/{sha256_json(digests)}")
+    return DreamSim(model, transform, device, f"dreamsim-ensemble/{digest}")
 
 
 @contextlib.contextmanager
@@ -82,7 +95,7 @@ def _hub_folder_kept() -> Iterator[None]:
 class DreamSim:
     """Embeddings before the head's centring and normalisation. `fingerprint` names the weights."""
 
-    def __init__(self, model, transform, device: str, fingerprint: str):
+    def __init__(self, model, transform, device: str | torch.device, fingerprint: str):
         self.model = model
         self.transform = transform
         self.device = device

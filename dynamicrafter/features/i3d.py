@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from dynamicrafter.assets import load_manifest
 from dynamicrafter.errors import InputError
-from dynamicrafter.features import MissingWeights
+from dynamicrafter.features import I3D_ASSET, MissingWeights
 from dynamicrafter.features.preprocess import Rule, preprocess
 from dynamicrafter.files import sha256_file
 
 EPSILON = {"tfhub": 1e-3, "videogpt": 1e-5}
-ASSET = "i3d-kinetics-400"
 SIZE = 224  # pixels
 MIN_FRAMES = 9  # the last average pool spans two of t/8 steps
 
@@ -48,7 +47,7 @@ POOLS = {
 }
 
 
-def load_i3d(path: str | Path, network: str = "tfhub", device: str = "cpu") -> "I3D":
+def load_i3d(path: str | Path, network: str = "tfhub", device: str | torch.device = "cpu") -> "I3D":
     """The network with the Kinetics-400 weights, in evaluation mode.
 
     Args:
@@ -63,12 +62,14 @@ def load_i3d(path: str | Path, network: str = "tfhub", device: str = "cpu") -> "
     if network not in EPSILON:
         raise InputError(f"there is no I3D network {network!r}; there are {', '.join(EPSILON)}")
     if not Path(path).is_file():
-        raise MissingWeights(f"no I3D weights at {path}; run: dynamicrafter assets fetch {ASSET}")
-    expected, found = load_manifest()[ASSET].stored_sha256, sha256_file(path)
+        raise MissingWeights(
+            f"no I3D weights at {path}; run: dynamicrafter assets fetch {I3D_ASSET}"
+        )
+    expected, found = load_manifest()[I3D_ASSET].stored_sha256, sha256_file(path)
     if found != expected:
         raise MissingWeights(
-            f"{path} is not {ASSET} (sha256 {found}, not {expected}); FVD and KVD are defined on "
-            f"those weights alone; run: dynamicrafter assets fetch {ASSET}"
+            f"{path} is not {I3D_ASSET} (sha256 {found}, not {expected}); FVD and KVD are defined "
+            f"on those weights alone; run: dynamicrafter assets fetch {I3D_ASSET}"
         )
     model = I3D(EPSILON[network])
     model.load_state_dict(safetensors.torch.load_file(path))

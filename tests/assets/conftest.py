@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dynamicrafter.assets import download
+
 
 class Index:
     """Serves `files` at /files/NAME and simple pages that list those of a project."""
@@ -19,6 +21,7 @@ class Index:
         self.honours_range = True
         self.break_after: list[int] = []  # for each coming file request: bytes, then the line drops
         self.status: int | None = None
+        self.busy: list[tuple[int, dict[str, str]]] = []  # answers, status and headers, before all
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server = server
         self.url = f"http://127.0.0.1:{server.server_port}/simple/"
@@ -47,6 +50,13 @@ class Index:
             def file(self):
                 asked = self.headers.get("Range")
                 index.requests.append((self.path, asked))
+                if index.busy:
+                    status, headers = index.busy.pop(0)
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    return
                 if index.status:
                     self.send_error(index.status)
                     return
@@ -72,6 +82,14 @@ def index(monkeypatch):
     yield index
     index.server.shutdown()
     index.server.server_close()
+
+
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The pauses between attempts, in seconds; none is really made."""
+    made: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", made.append)
+    return made
 
 
 @pytest.fixture

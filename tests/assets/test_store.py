@@ -71,7 +71,7 @@ def test_damage_is_seen_and_repaired(toy):
     assert path.read_bytes() == CLIP
 
 
-def test_a_download_goes_on_where_it_stopped(toy, cache):
+def test_a_download_goes_on_where_it_stopped(toy, cache, pauses):
     toy.break_after = [100_000]
     (path,) = assets.fetch(["clip"])
     assert path.read_bytes() == CLIP
@@ -120,10 +120,18 @@ def test_a_longer_file_under_the_same_name_is_refused(toy, cache):
     assert not list(cache.rglob("*.whl*"))
 
 
-def test_a_line_that_always_breaks_is_the_machines_fault(toy):
+def test_a_line_that_always_breaks_is_the_machines_fault(toy, pauses):
     toy.break_after = [1000] * 10
     with pytest.raises(MachineError, match="goes on where it stopped"):
         assets.fetch(["clip"])
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+def test_a_busy_server_is_asked_again_when_it_says(toy, pauses):
+    toy.busy = [(429, {"Retry-After": "7"}), (503, {"Retry-After": "86400"}), (502, {})]
+    (path,) = assets.fetch(["clip"])
+    assert path.read_bytes() == CLIP
+    assert pauses == [7.0, 60.0, 2.0]
 
 
 def test_no_network(toy, monkeypatch):
@@ -143,8 +151,10 @@ def test_an_index_without_the_project_or_the_file(toy):
         assets.fetch(["clip"])
 
 
-@pytest.mark.parametrize(("status", "error"), [(404, InputError), (503, MachineError)])
-def test_a_server_that_refuses(toy, status, error):
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, InputError), (429, MachineError), (503, MachineError)]
+)
+def test_a_server_that_refuses(toy, pauses, status, error):
     toy.status = status
     with pytest.raises(error, match=f"{FILE}.*{status}"):
         assets.fetch(["clip"])
@@ -156,6 +166,15 @@ def test_a_full_disk_is_one_line(toy, monkeypatch):
 
     monkeypatch.setattr(store, "extract", full)
     with pytest.raises(MachineError, match=r"no space left.*DYNAMICRAFTER_CACHE"):
+        assets.fetch(["clip"])
+
+
+def test_a_cache_that_may_not_be_written_is_the_users_to_mend(toy, cache, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(cache / "downloads"))
+
+    monkeypatch.setattr(store, "extract", refused)
+    with pytest.raises(InputError, match=rf"{cache}/downloads .*DYNAMICRAFTER_CACHE"):
         assets.fetch(["clip"])
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dynamicrafter import assets, files
+from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
 from tests.bench import decode, frechet, i3d, matrix, motion, unet
 from tests.bench.timing import Row
@@ -31,7 +32,7 @@ def main() -> None:
 def jobs() -> list[Callable[[], list[Row]]]:
     """What is measured here: with a GPU also its ceiling and the full U-Net on it."""
     (clip,) = assets.fetch(["sports2d"])
-    assets.fetch([i3d.ASSET])
+    assets.fetch([I3D_ASSET])
     chosen = [
         lambda: matrix.rows(matrix.CPU),
         lambda: decode.rows(clip),

@@ -16,6 +16,20 @@ from tests.train.conftest import SMALL_MODEL
 CAMERAS = [f"pose2sim-cam{number:02d}" for number in (1, 2, 3, 4)]
 
 
+def write_windows(folder, video, name, count, step):
+    """Windows of 52 frames of a video, `step` frames apart, as a shard folder."""
+    frames = read_frames(str(video), range(0, step * (count - 1) + 52), short_side=64)
+    info = {"fps": 30.0, "frames": 52, "width": frames.shape[2], "height": 64}
+    info |= {"name": "none", "dynamic_wording": "moving", "dynamic_confidence": 50}
+    info |= {"dynamic_source_category": "none", "source": {"name": "x", "attribution": "x"}}
+    samples = [
+        Sample(f"{name}-{i}", encode_mp4(frames[i * step : i * step + 52], 30), f"moving {i}", info)
+        for i in range(count)
+    ]
+    write_shards(folder, samples, name=name, config_digest="test")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_clips(tmp_path_factory):
     """A folder with the real clips of sports2d and pose2sim."""
@@ -30,16 +44,14 @@ def real_clips(tmp_path_factory):
 def real_shards(real_clips, tmp_path_factory):
     """Eight windows of the sports2d clip as a shard folder."""
     folder = tmp_path_factory.mktemp("real-shards")
-    frames = read_frames(str(real_clips / "sports2d.mp4"), range(0, 208), short_side=64)
-    info = {"fps": 30.0, "frames": 52, "width": frames.shape[2], "height": 64}
-    info |= {"name": "none", "dynamic_wording": "moving", "dynamic_confidence": 50}
-    info |= {"dynamic_source_category": "none", "source": {"name": "x", "attribution": "x"}}
-    samples = [
-        Sample(f"part-{i}", encode_mp4(frames[i * 20 : i * 20 + 52], 30), f"moving {i}", info)
-        for i in range(8)
-    ]
-    write_shards(folder, samples, name="part", config_digest="test")
-    return folder
+    return write_windows(folder, real_clips / "sports2d.mp4", "part", count=8, step=20)
+
+
+@pytest.fixture(scope="session")
+def other_shards(real_clips, tmp_path_factory):
+    """Four windows of another clip as a shard folder."""
+    folder = tmp_path_factory.mktemp("other-shards")
+    return write_windows(folder, real_clips / f"{CAMERAS[0]}.mp4", "other", count=4, step=10)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +60,7 @@ def small_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     config = {**SMALL_MODEL, "frames": 16, "resolution": [64, 64]}
     config["resampler"] = {**config["resampler"], "frames": 16}
+    config["autoencoder"] = {**config["autoencoder"], "ch_mult": [1, 1, 1, 1]}  # small latents
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save_model(folder, AnimationModel(AnimationConfig.from_dict(config)), config)

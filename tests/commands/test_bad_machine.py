@@ -19,7 +19,7 @@ def small_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=256m", folder], check=True)
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
     subprocess.run(["umount", "-l", folder], check=True)
 
 

@@ -70,7 +70,7 @@ def test_animate(real_shards, small_model, tmp_path):
         f"images={real_shards}",
         "tracking=disabled",
     ]
-    arguments += ["sampling.steps=20", "sampling.spacing=uniform_trailing", "threads=1"]
+    arguments += ["sampling.steps=3", "sampling.spacing=uniform_trailing", "threads=1"]
     whole = run(*arguments, f"run_dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
@@ -81,19 +81,19 @@ def test_animate(real_shards, small_model, tmp_path):
         assert sha256(folder / "videos" / name) == sha256(tmp_path / "whole" / "videos" / name)
 
 
-def test_eval(real_shards, small_model, tmp_path):
+def test_eval(real_shards, other_shards, small_model, tmp_path):
     animated = tmp_path / "animate"
     answer = run(
         "animate", f"pretrained={small_model}", f"images={real_shards}", "tracking=disabled",
         "sampling.steps=2", "sampling.spacing=uniform_trailing", f"run_dir={animated}",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    arguments = ["eval", f"reference={real_shards}", f"second_reference={real_shards}"]
+    arguments = ["eval", f"reference={real_shards}", f"second_reference={other_shards}"]
     arguments += [f"generated={animated}", "tracking=disabled", "batch=1"]
     whole = run(*arguments, f"run_dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
-    stop_and_resume(arguments, folder, lambda: any((folder / "features").rglob("*.npz")))
+    stop_and_resume(arguments, folder, lambda: any((folder / "features").rglob("*.safetensors")))
     assert sha256(folder / "results.json") == sha256(tmp_path / "whole" / "results.json")
 
 

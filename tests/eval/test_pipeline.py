@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from dynamicrafter import runs
 from dynamicrafter.errors import InputError
+from dynamicrafter.features.dreamsim import ADAPTERS, CODE, WEIGHTS
 from dynamicrafter.files import read_json
+from dynamicrafter.media import motion as optical_flow
+from dynamicrafter.media.motion import measure_motion
 from dynamicrafter.shards import ShardReader
 from eval import measures, pipeline, results
 from eval.protocols import protocol
@@ -65,7 +69,7 @@ def colours(videos: np.ndarray) -> np.ndarray:
 
 
 def by_metric(folder: Path) -> dict[str, results.Row]:
-    return {row.metric: row for row in results.read(folder)[1]}
+    return {row.metric: row for row in results.read(folder).rows}
 
 
 def test_fvd_and_kvd_of_the_windows_agree_with_a_second_implementation(
@@ -138,6 +142,52 @@ def test_features_are_cached_by_content(folders, tmp_path, pixels_as_network):
     )
 
 
+def test_motion_is_measured_again_once_its_module_has_changed(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
+    seen: list[float] = []
+
+    def counting(frames: np.ndarray, fps: float) -> optical_flow.Motion:
+        seen.append(fps)
+        return measure_motion(frames, fps)
+
+    monkeypatch.setattr(optical_flow, "measure_motion", counting)
+    config = config_for(folders, f"features={tmp_path}/features")
+    for expected in (12, 12):  # 6 generated and 6 real, then from the cache
+        pipeline.run(config, tmp_path)
+        assert len(seen) == expected
+    text = Path(optical_flow.__file__).read_text()
+    changed = tmp_path / "motion.py"
+    changed.write_text(text.replace("SHORT_SIDE = 128", "SHORT_SIDE = 96"))
+    monkeypatch.setattr(optical_flow, "__file__", str(changed))
+    pipeline.run(config, tmp_path)
+    assert len(seen) == 24
+
+
+def test_the_dreamsim_digest_is_that_of_what_is_read(folders, tmp_path):
+    for name in (*WEIGHTS, ADAPTERS[0], CODE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"content of {name}")
+    config = config_for(folders, f"dreamsim={tmp_path}")
+    before = pipeline.inputs(config)["dreamsim"]
+    (tmp_path / "trusted_list").write_text("facebookresearch_dino\n")
+    assert pipeline.inputs(config)["dreamsim"] == before
+    digests = {before}
+    for name in (*WEIGHTS, ADAPTERS[0], CODE):
+        (tmp_path / name).write_text(f"CONTENT of {name}")  # as long as before
+        digests.add(pipeline.inputs(config)["dreamsim"])
+    assert len(digests) == 1 + len(WEIGHTS) + 2
+    (tmp_path / WEIGHTS[0]).unlink()
+    assert pipeline.inputs(config)["dreamsim"] == "absent"
+
+
+def test_the_device_does_not_change_the_result(folders):
+    plain = [
+        OmegaConf.to_container(config_for(folders, f"device={name}"), resolve=True)
+        for name in ("cpu", "cuda")
+    ]
+    assert runs.digest(plain[0], {}) == runs.digest(plain[1], {})
+
+
 def test_absent_weights_leave_rows_with_the_reason(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
     config = config_for(folders, f"features={tmp_path}/features", f"dreamsim={tmp_path}/none")
@@ -171,7 +221,8 @@ def test_a_still_video_shows_in_the_motion(folders, tmp_path, monkeypatch):
 def test_pairs_are_kept_for_the_report(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
     pipeline.run(config_for(folders, f"features={tmp_path}/f", "pairs=2"), tmp_path)
-    protocol_of, _, pairs = results.read(tmp_path)
+    found = results.read(tmp_path)
+    protocol_of, pairs = found.protocol, found.pairs
     assert [pair.key for pair in pairs] == HELD_OUT[:2]
     assert (tmp_path / pairs[0].real).is_file()
     source = folders / "animate" / "videos" / "clip-002.mp4"
@@ -183,14 +234,15 @@ def test_pairs_are_kept_for_the_report(folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["protocol=dynamicrafter-2023"], "asks for 2048 videos, there are 6"),
+        (["protocol=dynamicrafter-2023"], "needs 2048 clips of 46 frames, 6 of 6 in"),
         (["protocol.stride=2"], "protocol demo has stride=3, not 2"),
         (["protocol.name=mine", "protocol.resolution=[128,128]"], "says 16 of 128x128"),
-        (["protocol.name=mine", "protocol.stride=4"], "have 61 frames"),
+        (["protocol.name=mine", "protocol.stride=4"], "needs 2 clips of 61 frames"),
         (["protocol.name=mine", "protocol.frames=8"], "at least 9"),
         (["protocol.name=mine", "protocol.i3d=other"], "protocol.i3d=other"),
         (["generated=/nowhere"], "dynamicrafter animate run_dir=/nowhere"),
         (["second_reference=${reference}"], "is in"),
+        (["device=gpu"], "device=gpu"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(folders, tmp_path, overrides, words):
@@ -199,6 +251,43 @@ def test_what_cannot_be_compared_is_refused(folders, tmp_path, overrides, words)
         pipeline.run(config, tmp_path)
     assert words in str(caught.value)
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.fixture(scope="module")
+def with_short_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 6 held-out clips one is too short for a window; of the 12 others, those but five are."""
+    root = tmp_path_factory.mktemp("short")
+    captions = [(f"stock {i}", f"A square moves, take {i}.") for i in range(CLIPS)]
+    train = [index for index in range(CLIPS) if index % 3 != 2]
+    make_curate(root / "curate", captions, frames=46, short=[5, *train[5:]])
+    make_animate(root / "animate", [new for _, new in captions[2::3]])
+    return root
+
+
+def test_clips_too_short_for_a_window_are_listed(with_short_clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
+    overrides = ["protocol.name=mine", "protocol.count=5", f"features={tmp_path}/features"]
+    pipeline.run(config_for(with_short_clips, *overrides), tmp_path)
+    assert by_metric(tmp_path)["fvd"].count == {"generated": 5, "real": 5}
+    listed = read_json(tmp_path / "results.json")["dropped"]
+    assert listed[0] == {
+        "key": "clip-005",
+        "setting": "reference",
+        "reason": "shorter than the 46 frames of a window",
+    }
+    others = {clip["key"] for clip in listed[1:]}
+    assert others <= {f"clip-{index:03d}" for index in range(7, CLIPS) if index % 3 != 2}
+    last = (tmp_path / "results.md").read_text().splitlines()
+    assert any(line.startswith("Clips left out of reference: 1, shorter than") for line in last)
+
+
+def test_short_clips_do_not_count(with_short_clips, folders, tmp_path):
+    settings = ["protocol.name=mine", "protocol.count=6", f"features={tmp_path}/features"]
+    with pytest.raises(InputError, match=r"6 clips of 46 frames, 5 of 6 in .*dataset/test have"):
+        pipeline.run(config_for(with_short_clips, *settings), tmp_path)
+    settings.append(f"second_reference={with_short_clips}/curate/dataset/train")
+    with pytest.raises(InputError, match=r"6 clips of 46 frames, 5 of 12 in .*dataset/train have"):
+        pipeline.run(config_for(folders, *settings), tmp_path)
 
 
 def test_a_video_that_starts_from_no_clip_is_refused(folders, tmp_path):

@@ -87,6 +87,25 @@ def test_absent_and_unreliable_metrics_are_greyed_with_the_reason(built):
     assert "Motion, generated" not in "".join(rows)
 
 
+def test_clips_left_out_stand_below_the_metrics(built):
+    section = built[2].partition('<section id="metrics">')[2].partition("</section>")[0]
+    remark = "Clips left out of reference: 2, shorter than the 46 frames of a window"
+    assert remark in section.partition("</table>")[2]
+
+
+@pytest.mark.parametrize(("split_by", "said"), [("shot", 1), ("clip", 0), (None, 0)])
+def test_held_out_shots_of_the_same_films_are_owned_up_to(tmp_path, split_by, said):
+    config = make_all(tmp_path)
+    path = tmp_path / "curate" / "funnel.json"
+    if split_by is not None:
+        write_json(path, {**read_json(path), "split_by": split_by})
+    report.run(config, tmp_path / "report")
+    html = (tmp_path / "report" / "report.html").read_text()
+    for name in ("limits", "curation"):
+        section = html.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+        assert " ".join(section.split()).count("from the same films as the training shots") == said
+
+
 def test_the_report_is_a_function_of_its_folders(built, tmp_path):
     config, _, html = built
     report.run(config, tmp_path)
@@ -140,17 +159,20 @@ def test_the_configuration_composes_with_the_defaults_of_the_command():
 
 def test_markdown_keeps_a_cell_in_its_cell():
     row = results.Row("pic", "PIC", reason="a | b\n| c")
-    table = results.markdown({"name": "demo", "digest": "0" * 64}, [row])
+    table = results.markdown(results.Results({"name": "demo", "digest": "0" * 64}, [row]))
     assert table.splitlines()[-1] == r"| PIC | — | — |  |  | a \| b \| c |"
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
     rows = [results.Row("kvd", "KVD", 1.5, (1.0, 2.0), count={"real": 3}, reliable=True)]
     pairs = [results.Pair("k", "p", "real/k.mp4", "generated/k.mp4")]
-    results.write(tmp_path, {"name": "demo", "digest": "0" * 64}, rows, pairs)
-    protocol, read_rows, read_pairs = results.read(Path(tmp_path))
-    assert protocol["name"] == "demo"
-    assert read_pairs == pairs
-    assert [(row.metric, row.value, list(row.interval)) for row in read_rows] == [
+    dropped = [results.Dropped("short", "reference", "shorter than 46 frames")]
+    protocol = {"name": "demo", "digest": "0" * 64}
+    results.write(tmp_path, results.Results(protocol, rows, pairs, dropped))
+    found = results.read(Path(tmp_path))
+    assert found.protocol["name"] == "demo"
+    assert found.pairs == pairs
+    assert found.dropped == dropped
+    assert [(row.metric, row.value, list(row.interval)) for row in found.rows] == [
         ("kvd", 1.5, [1.0, 2.0])
     ]

@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.dreamsim import ADAPTERS, CODE, WEIGHTS, load_dreamsim
+from dynamicrafter.features.dreamsim import (
+    ADAPTERS,
+    CODE,
+    WEIGHTS,
+    dreamsim_digest,
+    load_dreamsim,
+)
 from eval.metrics.similarity import dreamsim_distance
 
 HUBCONF = """
@@ -85,11 +91,12 @@ def network(ensemble):
 
 
 @pytest.mark.slow
-def test_distances_are_the_packages_for_every_batch_size(network):
+def test_distances_are_the_packages_for_every_batch_size(ensemble, network):
     frames = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), np.uint8)
     whole = network.embeds(frames)
     assert whole.shape == (3, 1792)
-    assert network.fingerprint.startswith("dreamsim-ensemble/")
+    assert network.fingerprint == f"dreamsim-ensemble/{dreamsim_digest(ensemble)}"
+    assert (ensemble / "trusted_list").is_file()  # written by loading, and not in the digest
     for batch in (1, 2):
         np.testing.assert_allclose(network.embeds(frames, batch), whole, atol=2e-4)
     ours = dreamsim_distance(whole[:1], whole[None])[0]
