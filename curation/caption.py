@@ -34,7 +34,6 @@ SECTORS = (
 class CaptionSettings:
     """`captioner` of conf/curate.yaml, where each threshold is explained."""
 
-    kind: str
     slow_below: float
     fast_above: float
     min_coherence: float
@@ -90,7 +89,7 @@ def motion_wording(measures: dict[str, Any], settings: CaptionSettings) -> str:
 def confidence(object_motion: float, scale: float) -> int:
     """Dynamic confidence 100 · (1 − exp(−object motion / scale)), rounded.
 
-    It grows with the measured motion and nothing else: 0 for none, 40 (the threshold that
-    DynamiCrafter's authors chose for theirs) at half the scale, 63 at the scale.
+    It grows with the measured motion and nothing else: 0 for none, 39 at half the scale (about
+    40, the threshold that DynamiCrafter's authors chose for theirs), 63 at the scale.
     """
     return round(100 * -math.expm1(-object_motion / scale))

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 from curation.measures.phash import phash_bits
+from dynamicrafter.errors import InputError
 from dynamicrafter.files import sha256_bytes
 
 UNREADABLE, TOO_SHORT, NEAR_DUPLICATE = "unreadable", "too_short", "near_duplicate"
 STEPS = (UNREADABLE, TOO_SHORT, "black", "frozen", "still", "camera_dominated", NEAR_DUPLICATE)
 """The filters in the order in which they are applied; the first that applies is the reason."""
+
+SPLIT_KEYS = {"clip": "clip_id", "shot": "key"}
+"""What stays together in one split → the column of a shot's row that is hashed."""
 
 
 @dataclass
@@ -27,8 +31,16 @@ class Filters:
     max_frozen_share: float
     min_object_motion: float
     max_camera_motion: float
+    camera_dominance: float
     max_phash_distance: int
     test_share: float
+    split_by: str
+
+    def __post_init__(self) -> None:
+        if self.split_by not in SPLIT_KEYS:
+            raise InputError(
+                f"filters.split_by is {self.split_by!r}; choose {' or '.join(SPLIT_KEYS)}"
+            )
 
 
 def reason_to_drop(row: dict[str, Any], filters: Filters) -> str | None:
@@ -42,9 +54,15 @@ def reason_to_drop(row: dict[str, Any], filters: Filters) -> str | None:
         return "frozen"
     if measures["object_motion"] < filters.min_object_motion:
         return "still"
-    if measures["camera_motion"] > filters.max_camera_motion:
+    if camera_dominates(measures["camera_motion"], measures["object_motion"], filters):
         return "camera_dominated"
     return None
+
+
+def camera_dominates(camera_motion: float, object_motion: float, filters: Filters) -> bool:
+    """Whether the camera moves fast and much faster than the objects; frame diagonals/s."""
+    fast = camera_motion > filters.max_camera_motion
+    return fast and camera_motion > filters.camera_dominance * object_motion
 
 
 def split_of(key: str, test_share: float) -> str:
@@ -55,22 +73,27 @@ def split_of(key: str, test_share: float) -> str:
 def decide(rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, Any]]:
     """Give each shot's row its `reason` (None: kept) and `split`; returns them ordered by key."""
     decided = []
+    split_key = SPLIT_KEYS[filters.split_by]
     seen: dict[tuple[int, int], list[np.ndarray]] = {}
     for row in sorted(rows, key=lambda row: row["key"]):
         reason = reason_to_drop(row, filters)
         if reason is None and _repeats(row["measures"]["phash"], seen, filters.max_phash_distance):
             reason = NEAR_DUPLICATE
-        decided.append({**row, "reason": reason, "split": split_of(row["key"], filters.test_share)})
+        split = split_of(row[split_key], filters.test_share)
+        decided.append({**row, "reason": reason, "split": split})
     return decided
 
 
-def funnel(decided: list[dict[str, Any]], failures: dict[str, int]) -> dict[str, Any]:
-    """Counts of each step: {"steps": [{name, in, out, dropped}], "reasons": …, "kept": …}.
+def funnel(
+    decided: list[dict[str, Any]], failures: dict[str, int], split_by: str
+) -> dict[str, Any]:
+    """Counts of each step: {"steps": [{name, in, out, dropped}], "reasons", "kept", "split_by"}.
 
     Args:
         decided: rows of `decide`.
         failures: reason → number of clips or spans that gave no shots at all; they are counted
             with the shots, as `unreadable`.
+        split_by: what the counts of `kept` were split by.
     """
     dropped = Counter(row["reason"] for row in decided if row["reason"])
     kept = Counter(row["split"] for row in decided if row["reason"] is None)
@@ -85,6 +108,7 @@ def funnel(decided: list[dict[str, Any]], failures: dict[str, int]) -> dict[str,
         "steps": steps,
         "reasons": dict(sorted({**dropped, **failures}.items())),
         "kept": {split: kept[split] for split in ("train", "test")},
+        "split_by": split_by,
     }
 
 

@@ -13,11 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dynamicrafter.errors import MediaError
+from dynamicrafter.files import sweep_temporaries
 
 STRIKES = 2
+TIMEOUT, CRASHED = "timeout", "crashed"  # may go well another time, unlike what a MediaError names
 JOBS_AHEAD = 2  # jobs handed out for each worker; few, so that an interrupt loses little
 
 Job = TypeVar("Job")
@@ -30,6 +33,11 @@ class Failure:
     reason: str
     message: str
 
+    @property
+    def transient(self) -> bool:
+        """Whether the same job may go well in another run."""
+        return self.reason in (TIMEOUT, CRASHED)
+
 
 def run_jobs(
     function: Callable[..., Any],
@@ -38,11 +46,12 @@ def run_jobs(
     *,
     workers: int,
     timeout_s: float,
+    folder: Path | None = None,
 ) -> Iterator[tuple[Job, Any]]:
     """Yield (job, function(job, *arguments) or a `Failure`) as jobs end, in no fixed order.
 
     Any exception but a MediaError is passed on and ends the run; leaving the iteration early stops
-    the workers at once.
+    the workers at once. Once they are stopped, what they left half-written below `folder` goes.
     """
     if not jobs:
         return
@@ -76,12 +85,14 @@ def run_jobs(
     finally:
         pool.stop()
         pool.join()
+        if folder is not None:
+            sweep_temporaries(folder)
 
 
 def _failure(error: Exception, timeout_s: float) -> Failure:
     if isinstance(error, TimeoutError):
-        return Failure("timeout", f"not done in {timeout_s:g} s, {STRIKES} times")
-    return Failure("crashed", f"its process died {STRIKES} times: {error}")
+        return Failure(TIMEOUT, f"not done in {timeout_s:g} s, {STRIKES} times")
+    return Failure(CRASHED, f"its process died {STRIKES} times: {error}")
 
 
 def _begin_worker(parent: int) -> None:

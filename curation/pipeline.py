@@ -39,9 +39,12 @@ Settings = TypeVar("Settings")
 
 
 def inputs(config: Any) -> dict[str, str]:
-    """Digests of what the result depends on besides the config: the source's files, the I3D."""
+    """Digests of what the result depends on besides the config: the source's clips, the I3D."""
     clips = read_clips(_plain(config.source))
-    listing = [[clip.clip_id, stamp(clip.path)] for clip in clips]
+    listing = [
+        [clip.clip_id, clip.start_s, clip.end_s, clip.caption, clip.extra, stamp(clip.path)]
+        for clip in clips
+    ]
     weights = available()[0] if config.measure.action else None
     return {"source": sha256_json(listing), "action": "absent" if weights is None else weights.name}
 
@@ -78,7 +81,8 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     results = [read_json(folder / MEASURES / span.name) for span in spans]
     failures = _failures(clips, files, results)
     decided = decide([row for result in results for row in result["shots"]], filters)
-    counts = funnel(decided, Counter(failure["reason"] for failure in failures))
+    reasons = Counter(failure["reason"] for failure in failures)
+    counts = funnel(decided, reasons, filters.split_by)
     _write_decisions(folder / "decisions.parquet", decided)
     write_json(folder / "funnel.json", counts)
     write_json(folder / "failures.json", failures)
@@ -116,13 +120,16 @@ def measure(
     folder: Path,
     pool: dict[str, Any],
 ) -> int:
-    """Measure the spans that have no result of the present digest; return how many that were."""
+    """Measure the spans that have no result of the present digest; return how many that were.
+
+    Spans that were too slow or made a worker crash in an earlier run are tried again.
+    """
     pending = [span for span in spans if not _is_measured(span, settings, weights, folder)]
     arguments = (settings, filters, weights, folder)
     start = len(spans) - len(pending)
     with progress("measure", total=len(spans), unit="spans", start=start) as advance:
-        for span, result in run_jobs(measure_span, pending, arguments, **pool):
-            if isinstance(result, Failure):  # put on record, so that it is not tried for ever
+        for span, result in run_jobs(measure_span, pending, arguments, **pool, folder=folder):
+            if isinstance(result, Failure):
                 content = {
                     "digest": span.digest(settings, weights),
                     "clip_id": span.clip_id,
@@ -136,7 +143,12 @@ def measure(
 
 def _is_measured(span: Span, settings: MeasureSettings, weights: Path | None, folder: Path) -> bool:
     path = folder / MEASURES / span.name
-    return path.is_file() and read_json(path)["digest"] == span.digest(settings, weights)
+    if not path.is_file():
+        return False
+    result = read_json(path)
+    if result["digest"] != span.digest(settings, weights):
+        return False
+    return not (result["error"] and Failure(**result["error"]).transient)
 
 
 def _encode_missing(
@@ -152,7 +164,8 @@ def _encode_missing(
         for row in decided
         if row["reason"] is None and not clip_path(row, folder).is_file()
     ]
-    for (_, path), result in run_jobs(encode_again, jobs, (short_side, folder), **pool):
+    arguments = (short_side, folder)
+    for (_, path), result in run_jobs(encode_again, jobs, arguments, **pool, folder=folder):
         if isinstance(result, Failure):
             raise InputError(f"{path} was readable before and is not now: {result.message}")
     return len(jobs)

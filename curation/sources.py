@@ -8,6 +8,7 @@ No file is opened here: one that is missing or broken becomes a row with a reaso
 """
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def read_clips(source: dict[str, Any]) -> list[Clip]:
     """The clips of a source in a stable order.
 
     Raises:
-        InputError: the source is unknown, empty or malformed, or two clips share a key.
+        InputError: the source is unknown, empty or malformed, two clips share a key, or a file
+            name is not UTF-8.
     """
     readers = {"folder": _folder, "webvid_csv": _webvid_csv, "assets": _assets}
     if (kind := source["kind"]) not in readers:
@@ -83,23 +85,31 @@ def _webvid_csv(source: dict[str, Any]) -> list[Clip]:
     if not table.is_file():
         raise InputError(f"source.csv {table} is no file")
     clips: dict[str, Clip] = {}
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        absent = set(columns.values()) - set(rows.fieldnames or ())
-        if absent:
-            raise InputError(
-                f"{table} lacks the columns {', '.join(sorted(absent))}; it has "
-                f"{', '.join(rows.fieldnames or ())}: adapt source.columns"
-            )
-        for row in rows:
-            cells = {ours: (row[theirs] or "").strip() for ours, theirs in columns.items()}
-            place = f"{cells['page_dir']}/{cells['videoid']}.mp4"
-            clip = Clip(
-                clip_id=f"{cells['page_dir']}_{cells['videoid']}",
-                path=inside(root / "videos", place),
-                caption=cells["name"] or UNKNOWN,
-                source=source["name"],
-                extra={name: cells[name] for name in ("page_dir", "contentUrl") if cells.get(name)},
-            )
-            clips.setdefault(clip.clip_id, clip)  # WebVid repeats some videos with other captions
+    for cells in _rows(table, columns):
+        place = f"{cells['page_dir']}/{cells['videoid']}.mp4"
+        clip = Clip(
+            clip_id=f"{cells['page_dir']}_{cells['videoid']}",
+            path=inside(root / "videos", place),
+            caption=cells["name"] or UNKNOWN,
+            source=source["name"],
+            extra={name: cells[name] for name in ("page_dir", "contentUrl") if cells.get(name)},
+        )
+        clips.setdefault(clip.clip_id, clip)  # WebVid repeats some videos with other captions
     return list(clips.values())
+
+
+def _rows(table: Path, columns: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The cells of each row under our names."""
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            absent = set(columns.values()) - set(rows.fieldnames or ())
+            if absent:
+                raise InputError(
+                    f"{table} lacks the columns {', '.join(sorted(absent))}; it has "
+                    f"{', '.join(rows.fieldnames or ())}: adapt source.columns"
+                )
+            for row in rows:
+                yield {ours: (row[theirs] or "").strip() for ours, theirs in columns.items()}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is no CSV in UTF-8: {error}") from None

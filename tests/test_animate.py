@@ -100,6 +100,34 @@ def test_broken_images_are_named(tmp_path, name, content, said):
         items.read_items(str(tmp_path / name), "x", None, (16, 16))
 
 
+@pytest.mark.parametrize("cell", [b"caf\xe9", b"x" * 200_000])
+def test_a_broken_csv_is_named(tmp_path, cell):
+    (tmp_path / "pairs.csv").write_bytes(b"image,prompt\na.png," + cell + b"\n")
+    with pytest.raises(InputError, match=r"pairs\.csv is no CSV in UTF-8"):
+        items.digest(str(tmp_path / "pairs.csv"))
+
+
+def test_the_digest_of_a_csv_covers_its_images(tmp_path):
+    def digest(colour, text="image,prompt\na.png,x\n"):
+        Image.new("RGB", (20, 20), colour).save(tmp_path / "a.png")
+        (tmp_path / "pairs.csv").write_text(text)
+        return items.digest(str(tmp_path / "pairs.csv"))
+
+    assert digest("red") == digest("red")
+    assert digest("red") != digest("blue")
+    assert digest("red") != digest("red", "image,prompt\na.png,y\n")
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"a\.png: no such image"):
+        items.digest(str(tmp_path / "pairs.csv"))
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_below_one_is_refused(tmp_path, count):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=f"count is {count}; it must be at least 1"):
+        items.read_items(str(tmp_path), "x", count, (16, 16))
+
+
 def test_a_csv_cannot_reach_outside_its_folder(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "pairs.csv").write_text("image,prompt\n../secret.png,x\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dynamicrafter.errors import MediaError
-from dynamicrafter.media.probe import open_video, probe
+from dynamicrafter.media.probe import open_source, open_video, probe
 
 if TYPE_CHECKING:
     import av
@@ -25,8 +25,32 @@ _DECORD_MIN_WIDTH = 64
 """Pixels; decord miscounts the bytes of narrower pictures, whose rows are padded."""
 
 
+MIN_SIDE, MAX_ASPECT = 16, 16
+"""Pixels of the short side, and long side over short side. A line is no picture: brought to the
+usual short side it would fill the memory, and no encoder takes it."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        MediaError: `bad_size`.
+    """
+    short, long = sorted((width, height))
+    if short < MIN_SIDE or long > MAX_ASPECT * short:
+        raise MediaError(
+            "bad_size",
+            f"{width}x{height} pixels; at least {MIN_SIDE} a side and 1:{MAX_ASPECT} are needed",
+        )
+
+
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with the given short side; the long side becomes an even number."""
+    """(width, height) with the given short side; the long side becomes an even number.
+
+    Raises:
+        MediaError: `bad_size`, see `check_size`.
+    """
+    check_size(width, height)
     if short_side is None:
         return width, height
     if width < height:
@@ -48,7 +72,7 @@ def read_frames(
         uint8 RGB [t, h, w, 3], upright.
 
     Raises:
-        MediaError: see `probe`; `too_short` where an index lies past the end.
+        MediaError: see `probe`; `bad_size`; `too_short` where an index lies past the end.
     """
     wanted = np.asarray(indices, dtype=np.int64)
     if isinstance(video, bytes):
@@ -69,7 +93,7 @@ def iterate_frames(
     uint8 RGB [h, w, 3], upright. Decodes on one thread.
 
     Raises:
-        MediaError: see `probe`; a file that breaks raises after its last whole frame.
+        MediaError: see `probe`; `bad_size`; a file that breaks raises after its last whole frame.
     """
     for back_s in _SEEK_BACK_S:
         target = max(0.0, start_s - back_s)
@@ -90,10 +114,14 @@ def iterate_frames(
 
 
 def _seconds(frame: "av.VideoFrame", origin: int, path: object) -> float:
+    return float((_ticks(frame, path) - origin) * frame.time_base)
+
+
+def _ticks(frame: "av.VideoFrame", path: object) -> int:
     ticks = frame.pts if frame.pts is not None else frame.dts
     if ticks is None:
         raise MediaError("unreadable", f"{path} has frames without a time")
-    return float((ticks - origin) * frame.time_base)
+    return ticks
 
 
 def _to_array(frame: "av.VideoFrame", short_side: int | None) -> np.ndarray:
@@ -106,20 +134,16 @@ def _to_array(frame: "av.VideoFrame", short_side: int | None) -> np.ndarray:
 
 
 def _read_own(video: bytes, wanted: np.ndarray, short_side: int | None) -> np.ndarray:
-    import av
-
-    try:
-        with av.open(io.BytesIO(video), format="mp4") as opened:
-            stream = opened.streams.video[0]
-            stream.codec_context.thread_count = 1
-            ticks_per_frame = 1 / (stream.average_rate * stream.time_base)
-            opened.seek(int(wanted[0] * ticks_per_frame), stream=stream)
-            numbered = (
-                (round(frame.pts / ticks_per_frame), frame) for frame in opened.decode(stream)
-            )
-            return _pick(numbered, wanted, short_side)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise MediaError("unreadable", f"sample video: {error}") from None
+    name = "sample video"
+    with open_source(io.BytesIO(video), "mp4", name) as (opened, stream):
+        if not stream.average_rate:
+            raise MediaError("unreadable", f"{name} states no frame rate")
+        ticks_per_frame = 1 / (stream.average_rate * stream.time_base)
+        opened.seek(int(wanted[0] * ticks_per_frame), stream=stream)
+        numbered = (
+            (round(_ticks(frame, name) / ticks_per_frame), frame) for frame in opened.decode(stream)
+        )
+        return _pick(numbered, wanted, short_side)
 
 
 def _read_in_sequence(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dynamicrafter.errors import MediaError
+
 GOP = 12
 """Frames between key frames at most; decoding 16 frames costs half of that with a GOP of 250."""
 
@@ -22,6 +24,9 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float | Fraction) -> bytes:
     Args:
         frames: uint8 RGB [h, w, 3] each, all of one size; an odd last row or column is cut off.
         fps: frames per second; 29.97 and the like become their exact fraction.
+
+    Raises:
+        MediaError: `not_encodable`, for example frames of one pixel's width.
     """
     import av
 
@@ -29,21 +34,28 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float | Fraction) -> bytes:
     with tempfile.TemporaryDirectory() as folder:  # faststart needs a file that can be reopened
         path = os.path.join(folder, "clip.mp4")
         muxing = {"movflags": "faststart", "fflags": "bitexact"}
-        with av.open(path, "w", format="mp4", options=muxing) as container:
-            stream = None
-            for picture in frames:
-                height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+        try:
+            with av.open(path, "w", format="mp4", options=muxing) as container:
+                stream = None
+                for picture in frames:
+                    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+                    if stream is None:
+                        if not (width and height):
+                            raise MediaError("not_encodable", "a frame is one pixel wide or high")
+                        stream = container.add_stream("libx264", exact_rate(fps), options=options)
+                        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                        codec = stream.codec_context
+                        codec.gop_size, codec.max_b_frames, codec.thread_count = GOP, 0, 1
+                        codec.flags |= av.codec.context.Flags.bitexact
+                    even = np.ascontiguousarray(picture[:height, :width])
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
                 if stream is None:
-                    stream = container.add_stream("libx264", exact_rate(fps), options=options)
-                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                    codec = stream.codec_context
-                    codec.gop_size, codec.max_b_frames, codec.thread_count = GOP, 0, 1
-                    codec.flags |= av.codec.context.Flags.bitexact
-                even = np.ascontiguousarray(picture[:height, :width])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-            if stream is None:
-                raise ValueError("no frames to encode")
-            container.mux(stream.encode())
+                    raise ValueError("no frames to encode")
+                container.mux(stream.encode())
+        except av.error.OSError:  # the disk, not the frames
+            raise
+        except av.error.FFmpegError as error:
+            raise MediaError("not_encodable", f"{width}x{height} frames: {error}") from None
         return Path(path).read_bytes()
 
 

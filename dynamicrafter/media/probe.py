@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dynamicrafter.errors import MediaError
 
@@ -93,22 +93,38 @@ def open_video(
     """Open a local video with PyAV and yield (container, first video stream).
 
     Raises:
-        MediaError: as `local_video`; `unreadable` for whatever FFmpeg reports while the block
-            runs; `no_video_stream`.
+        MediaError: as `local_video`, and as `open_source`.
+    """
+    absolute, container = local_video(path)
+    with open_source(str(absolute), DEMUXERS[container], str(path), threads) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def open_source(
+    source: str | BinaryIO, demuxer: str, name: str, threads: int = 1
+) -> "Iterator[tuple[av.container.InputContainer, av.VideoStream]]":
+    """Open what one demuxer reads with PyAV and yield (container, first video stream).
+
+    Raises:
+        MediaError: `unreadable` for whatever FFmpeg reports while the block runs, a codec that it
+            does not know and a stream without a time base; `no_video_stream`.
     """
     import av
 
-    absolute, container = local_video(path)
     try:
-        demuxer = DEMUXERS[container]
-        with av.open(str(absolute), format=demuxer, metadata_errors="ignore") as opened:
+        with av.open(source, format=demuxer, metadata_errors="ignore") as opened:
             if not opened.streams.video:
-                raise MediaError("no_video_stream", f"{path} holds no video stream")
+                raise MediaError("no_video_stream", f"{name} holds no video stream")
             stream = opened.streams.video[0]
+            if stream.codec_context is None or not stream.time_base:
+                raise MediaError("unreadable", f"{name} is in no known codec or states no times")
             stream.codec_context.thread_count = threads
             yield opened, stream
     except av.error.FFmpegError as error:
-        raise MediaError("unreadable", f"{path}: {error.strerror}") from None
+        raise MediaError("unreadable", f"{name}: {error.strerror}") from None
+    except OverflowError:
+        raise MediaError("unreadable", f"{name} states times beyond all bounds") from None
 
 
 def probe(path: str | os.PathLike[str]) -> VideoFacts:

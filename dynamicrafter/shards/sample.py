@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from dynamicrafter.errors import InputError
 from dynamicrafter.files import sha256_bytes
 
 MEMBERS = ("json", "mp4", "txt")
@@ -32,11 +33,17 @@ def sample_key(clip_id: str, cut: tuple[float, float] | None = None) -> str:
 
     A clip id that is no key itself (other characters, too long) becomes a slug of it plus the
     first 8 hex digits of its SHA-256; a cut adds `-{start_ms}-{end_ms}`.
+
+    Raises:
+        InputError: the id comes from a file name that is not UTF-8.
     """
     suffix = "" if cut is None else f"-{round(cut[0] * 1000)}-{round(cut[1] * 1000)}"
     room = MAX_KEY_LENGTH - len(suffix)
     if KEY_PATTERN.fullmatch(clip_id) and len(clip_id) <= room:
         return clip_id + suffix
-    digest = sha256_bytes(clip_id.encode("utf-8"))[:8]
+    try:
+        digest = sha256_bytes(clip_id.encode("utf-8"))[:8]
+    except UnicodeEncodeError:
+        raise InputError(f"the name {clip_id!r} is not UTF-8; rename the file") from None
     slug = re.sub(r"[^a-z0-9_]+", "-", clip_id.lower()).strip("-")[: room - len(digest) - 1]
     return "-".join(part for part in (slug, digest) if part) + suffix

@@ -5,7 +5,6 @@ import pytest
 from curation.caption import CaptionSettings, caption, confidence
 
 SETTINGS = CaptionSettings(
-    kind="embedded",
     slow_below=0.03,
     fast_above=0.12,
     min_coherence=0.3,
@@ -54,5 +53,6 @@ def test_confidence_grows_with_motion():
     values = [confidence(0.002 * i, 0.04) for i in range(200)]
     assert values == sorted(values)
     assert (values[0], values[-1]) == (0, 100)
+    assert confidence(0.02, 0.04) == 39
     assert confidence(0.04, 0.04) == 63
     assert confidence(-0.04 * math.log(0.6), 0.04) == 40

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 from curation.engine import Failure, run_jobs
 from dynamicrafter.errors import MediaError
+from dynamicrafter.files import atomic_path
 
 
 def misbehave(job, offset):
@@ -34,6 +36,29 @@ def test_bad_jobs_do_no_harm_to_the_others():
 def test_faults_of_the_program_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         list(run_jobs(misbehave, ["bug"], (1,), workers=1, timeout_s=30))
+
+
+def write_half(job, folder):
+    while job == "full":
+        if list(folder.glob(".*.partial")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with atomic_path(folder / job) as temporary:
+        temporary.write_text("half")
+        time.sleep(60)
+
+
+def test_a_killed_worker_leaves_nothing_half_written(tmp_path):
+    pool = {"workers": 1, "timeout_s": 1.5, "folder": tmp_path}
+    ((_, failure),) = run_jobs(write_half, ["hang"], (tmp_path,), **pool)
+    assert failure.reason == "timeout"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    pool = {"workers": 2, "timeout_s": 30, "folder": tmp_path}
+    with pytest.raises(OSError, match="No space left"):
+        list(run_jobs(write_half, ["hang", "full"], (tmp_path,), **pool))
+    assert list(tmp_path.iterdir()) == []
 
 
 ORPHANS = """

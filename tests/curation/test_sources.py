@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from curation.sources import read_clips
@@ -37,6 +39,23 @@ def test_other_columns(tmp_path):
     mapped = {"videoid": "id", "page_dir": "dir", "name": "text"}
     clips = webvid(tmp_path, "id,dir,text\n7,d,A cat\n", mapped)
     assert (clips[0].clip_id, clips[0].caption) == ("d_7", "A cat")
+
+
+@pytest.mark.parametrize("cell", [b"caf\xe9", b"x" * 200_000])
+def test_a_broken_table_is_named(tmp_path, cell):
+    webvid(tmp_path, HEADER + "1,x,x,p,caption\n")
+    path = tmp_path / "clips.csv"
+    path.write_bytes(path.read_bytes().replace(b"caption", cell))
+    with pytest.raises(InputError, match=r"clips\.csv is no CSV in UTF-8"):
+        read_clips({"name": "webvid", "kind": "webvid_csv", "csv": str(path),
+                    "data_dir": str(tmp_path), "columns": COLUMNS})  # fmt: skip
+
+
+def test_a_file_name_that_is_not_utf8(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.mp4")).touch()
+    source = {"name": "mine", "kind": "folder", "path": str(tmp_path), "pattern": "*.mp4"}
+    with pytest.raises(InputError, match="not UTF-8; rename the file"):
+        read_clips(source)
 
 
 def test_folder(tmp_path):

@@ -18,12 +18,12 @@ def numbers_of(frames):
     return np.rint((middle - 19) / 4).astype(int).tolist()
 
 
-def write_video(path, frames, codec="libx264", fps=10, options=None):
+def write_video(path, frames, codec="libx264", fps=10, options=None, pix_fmt="yuv420p"):
     """A foreign video, as other tools write them: long GOP, B-frames."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, fps, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -1,3 +1,6 @@
+import random
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -105,7 +108,54 @@ def test_garbage_bytes():
     assert caught.value.reason == "unreadable"
 
 
+def mutations(clip, count):
+    """Copies of a clip with a few bytes changed, some of them cut short."""
+    rng = random.Random(0)
+    for _ in range(count):
+        data = bytearray(clip)
+        for _ in range(rng.choice([1, 2, 8])):
+            data[rng.randrange(len(data))] = rng.choice([0, 255, rng.randrange(256)])
+        yield bytes(data[: rng.randrange(len(data))] if rng.random() < 0.1 else data)
+
+
+def test_hostile_bytes_give_frames_or_a_reason(tmp_path):
+    """Whatever else is raised fails the test."""
+    clip = encode_mp4(numbered_frames(12, (32, 48)), 24)
+    path, outcomes = tmp_path / "v.mp4", Counter()
+    for data in mutations(clip, 400):
+        path.write_bytes(data)
+        for read in (lambda d: read_frames(d, [0, 5, 11]), lambda _: list(iterate_frames(path))):
+            try:
+                outcomes["read"] += len(read(data)) >= 0
+            except MediaError as error:
+                outcomes[error.reason] += 1
+    assert sum(outcomes.values()) == 800
+    assert min(outcomes[reason] for reason in ("read", "unreadable", "no_video_stream")) > 10
+
+
+def test_times_beyond_all_bounds():
+    clip = bytearray(encode_mp4(numbered_frames(12, (32, 48)), 24))
+    timescale = clip.index(b"mdhd") + 4 + 12  # version 0
+    clip[timescale : timescale + 4] = b"\x7f\xff\xff\xff"
+    durations = clip.index(b"stts") + 4 + 12  # of the first entry's frames
+    clip[durations : durations + 4] = b"\x7f\xff\xff\xff"
+    with pytest.raises(MediaError) as caught:
+        read_frames(bytes(clip), [2**40])
+    assert caught.value.reason in ("unreadable", "too_short")
+
+
+@pytest.mark.parametrize("size", [(64, 1), (1, 64), (8, 8), (16, 272)])
+def test_what_is_no_picture_is_refused(tmp_path, size):
+    picture = np.zeros((1, *size, 3), np.uint8)
+    path = write_video(tmp_path / "v.mov", picture, "png", pix_fmt="rgb24")
+    for read in (lambda: read_frames(path, [0], 256), lambda: list(iterate_frames(path, 0, 256))):
+        with pytest.raises(MediaError) as caught:
+            read()
+        assert caught.value.reason == "bad_size"
+
+
 def test_scaled_size():
+    assert scaled_size(16, 256, 64) == (64, 1024)
     assert scaled_size(1280, 720, 256) == (456, 256)
     assert scaled_size(1080, 1920, 256) == (256, 456)
     assert scaled_size(500, 500, 256) == (256, 256)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
+from dynamicrafter.errors import MediaError
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.encode import encode_mp4, exact_rate
 from dynamicrafter.media.probe import probe
@@ -60,6 +61,13 @@ def test_odd_sizes_lose_one_row_or_column():
     read = read_frames(encode_mp4(frames, 24), [9])
     assert read.shape == (1, 62, 94, 3)
     assert np.abs(read[0].astype(int) - frames[9, :62, :94]).mean() < 12
+
+
+@pytest.mark.parametrize("size", [(64, 1), (1, 64), (16, 20000)])
+def test_frames_that_no_encoder_takes(size):
+    with pytest.raises(MediaError) as caught:
+        encode_mp4(np.zeros((2, *size, 3), np.uint8), 24)
+    assert caught.value.reason == "not_encodable"
 
 
 def test_no_frames():

@@ -1,14 +1,18 @@
 import json
 import multiprocessing
+import os
 import pickle
 import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import sha256_file
 from dynamicrafter.shards import Sample, ShardReader, sample_key, write_shards
+from dynamicrafter.shards.writer import INDEX_SCHEMA, root_digest
 
 
 def samples(count=7):
@@ -142,6 +146,95 @@ def test_a_replaced_shard_of_equal_size(tmp_path):
         reader[0]
 
 
+def seal(folder, manifest):
+    """Make a changed manifest agree with its root digest and its index, as an attacker would."""
+    for shard in manifest["shards"]:
+        index = folder / shard["file"].replace(".tar", ".index.parquet")
+        if index.is_file():
+            shard["index_sha256"] = sha256_file(index)
+    manifest["root_digest"] = root_digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_shard_outside_the_folder(tmp_path):
+    manifest = write(tmp_path / "secret", shard_bytes=10**6)
+    (tmp_path / "given").mkdir()
+    manifest["shards"][0]["file"] = "../secret/train-000000.tar"
+    seal(tmp_path / "given", manifest)
+    with pytest.raises(InputError, match="leaves the folder"):
+        ShardReader(tmp_path / "given")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("key", "../../outside", "is no key"),
+        ("key", "a/b", "is no key"),
+        ("key", "clip-000\n", "is no key"),
+        ("key", None, "is no key"),
+        ("offset", -512, "does not fit"),
+        ("offset", 2**62, "does not fit"),
+        ("size", -1, "does not fit"),
+        ("size", 2**62, "does not fit"),
+    ],
+)
+def test_a_hostile_index_is_refused(tmp_path, column, value, message):
+    manifest = write(tmp_path, shard_bytes=10**6)
+    path = tmp_path / "train-000000.index.parquet"
+    rows = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), path)
+    seal(tmp_path, manifest)
+    assert len(ShardReader(tmp_path)) == 7  # as forged, but unchanged
+    for row in rows[:3]:
+        row[column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), path)
+    seal(tmp_path, manifest)
+    with pytest.raises(InputError, match=message):
+        ShardReader(tmp_path)
+
+
+def test_an_index_that_is_none(tmp_path):
+    manifest = write(tmp_path)
+    (tmp_path / "train-000000.index.parquet").write_bytes(b"PAR1 no table PAR1")
+    seal(tmp_path, manifest)
+    with pytest.raises(InputError, match=r"train-000000\.index\.parquet cannot be read"):
+        ShardReader(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config_digest", "shards", "root_digest", "file", "samples"])
+@pytest.mark.parametrize("damage", ["absent", "other type"])
+def test_a_manifest_without_its_keys(tmp_path, name, damage):
+    manifest = write(tmp_path)
+    part = manifest if name in manifest and name != "samples" else manifest["shards"][0]
+    if damage == "absent":
+        del part[name]
+    else:
+        part[name] = None
+    if {"config_digest", "shards", "root_digest"} <= manifest.keys():
+        manifest["root_digest"] = root_digest(manifest) if manifest["root_digest"] else None
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=f"lacks a proper {name}"):
+        ShardReader(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"a dog wags", b"a dog \xffags"),
+        (b'{"fps"', b'["fps"'),
+        (b'"source": "test"', b'"source": "tes\xff"'),
+    ],
+)
+def test_a_sample_whose_texts_are_none(tmp_path, old, new):
+    write(tmp_path, shard_bytes=10**6)
+    reader = ShardReader(tmp_path)
+    path = tmp_path / "train-000000.tar"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(InputError, match=r"train-000000\.tar: sample clip-000 cannot be read"):
+        reader[0]
+    assert reader[1] == samples()[1]
+
+
 @pytest.mark.parametrize(("keys", "message"), [
     (["b", "a"], "ascending"), (["a", "a"], "ascending"), (["a.b"], "must match"),
     (["A"], "must match"), (["a" * 81], "must match"),
@@ -162,3 +255,5 @@ def test_sample_keys():
     assert long.endswith("-0-12000")
     assert sample_key("x" * 200) != sample_key("x" * 201)
     assert sample_key("動画").isascii()
+    with pytest.raises(InputError, match="not UTF-8"):
+        sample_key(os.fsdecode(b"caf\xe9.mp4"))
