@@ -27,7 +27,7 @@ FLAGS = [
 VIDEOS = "document.querySelectorAll('video')"
 PAIR = "document.querySelector('#videos [data-together]').querySelectorAll('video')"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sample]
 
 
 class Opened:

@@ -1,0 +1,49 @@
+"""Every command composes, and none leaves a log file where it was started."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
+NEEDED = {
+    "curate": ["source=demo"],
+    "train": ["data=d", "recipe.base={image_model: a, video_model: b, encoders: c}"],
+    "animate": ["pretrained=p", "images=i"],
+    "eval": [],
+    "report": [],
+    "demo": [],
+}
+
+
+def composed(name: str, *overrides: str, hydra: bool = False):
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(name, [*NEEDED[name], *overrides], return_hydra_config=hydra)
+
+
+def test_every_primary_config_is_covered():
+    assert {path.stem for path in CONF.glob("*.yaml")} - {"command"} == set(NEEDED)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_it_composes_and_hydra_writes_no_files(name):
+    config = composed(name, hydra=True)
+    assert config.hydra.output_subdir is None
+    assert "file" not in config.hydra.job_logging.get("handlers", {})
+    OmegaConf.to_container(composed(name), resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(NEEDED) - {"demo"}))
+def test_settings_that_do_not_change_the_result_exist(name):
+    config = composed(name)
+    assert set(config.resume_ignores) <= set(config)
+    assert {"run_dir", "tracking"} <= set(config.resume_ignores)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("experiment/demo/*.yaml")), ids=lambda p: p.stem)
+def test_the_demo_experiments_only_change_what_exists(path):
+    config = composed(path.stem, f"+experiment=demo/{path.stem}")
+    base = composed(path.stem)
+    assert set(config) == set(base)
+    assert config != base
