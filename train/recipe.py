@@ -9,6 +9,7 @@ A whole stage is never trained again; a stopped one goes on from its newest whol
 """
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def _publish(last: Path, target: Path) -> None:
         return
     with files.atomic_folder(target) as partial:
         for name in (WEIGHTS, CONFIG):
-            files.write_bytes(partial / name, (last / name).read_bytes())
+            with files.atomic_path(partial / name) as path:
+                shutil.copyfile(last / name, path)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, float]:
