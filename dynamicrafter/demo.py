@@ -62,7 +62,24 @@ def _let_it_close(process: subprocess.Popen) -> None:
 
 
 def _closing_words(folder: Path, seconds: dict[str, float]) -> None:
-    table = (folder / "eval" / "results.md").read_text(encoding="utf-8")
+    """The metrics as a short table, each phase's seconds, and where the report lies."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    results = files.read_json(folder / "eval" / "results.json")
+    name, digest = results["protocol"]["name"], results["protocol"]["digest"][:12]
+    table = Table(title=f"Protocol {name} ({digest})", title_justify="left", box=box.SIMPLE)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("samples and remarks")
+    for row in results["rows"]:
+        value = "absent" if row["value"] is None else f"{row['value']:.4g}"
+        count = ", ".join(f"{number} {what}" for what, number in row["count"].items())
+        remark = f"{count}: {row['reason']}" if row["reason"] else count
+        label = ", ".join(part for part in (row["label"], row["unit"]) if part)
+        table.add_row(label, value, remark, style=None if row["reliable"] else "dim")
+    Console().print(table)
     times = " · ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
-    sys.stdout.write(f"\n{table}\n{times} · together {sum(seconds.values()):.0f} s\n")
+    sys.stdout.write(f"{times} · together {sum(seconds.values()):.0f} s\n")
     sys.stdout.write(f"{(folder / 'report' / 'report.html').resolve()}\n")
