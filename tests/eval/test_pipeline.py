@@ -9,7 +9,7 @@ import scipy.linalg
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from dynamicrafter import runs
+from dynamicrafter import assets, runs
 from dynamicrafter.errors import InputError
 from dynamicrafter.features.dreamsim import ADAPTERS, CODE, WEIGHTS
 from dynamicrafter.files import read_json
@@ -311,9 +311,8 @@ def test_the_digest_covers_every_setting(folders):
 
 
 @pytest.mark.slow
-def test_the_real_network(folders, tmp_path, monkeypatch):
-    if measures.i3d_digest() == "absent":
-        pytest.skip("the I3D weights are not in the cache: dynamicrafter assets fetch --demo")
+def test_the_real_network(folders, tmp_path):
+    assets.fetch(["i3d-kinetics-400"])
     pipeline.run(config_for(folders, f"features={tmp_path}/features"), tmp_path)
     rows = by_metric(tmp_path)
     assert rows["fvd"].network.startswith("I3D tfhub, 1254ffbff2e6")
