@@ -164,7 +164,7 @@ def _install(asset: Asset, file: Path) -> None:
     _check(taken, asset.sha256, asset.name)
     with atomic_path(target) as temporary:
         if asset.convert:
-            from dynamicrafter.features.i3d_checkpoint import convert_checkpoint
+            from dynamicrafter.assets.i3d_checkpoint import convert_checkpoint
 
             convert_checkpoint(taken, temporary)
             _check(temporary, asset.converted_sha256, target.name)

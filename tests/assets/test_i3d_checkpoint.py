@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from dynamicrafter.assets.i3d_checkpoint import convert_checkpoint
 from dynamicrafter.errors import InputError
-from dynamicrafter.features.i3d_checkpoint import convert_checkpoint
 
 
 def checkpoint() -> dict:
