@@ -11,7 +11,8 @@ from torch import nn
 
 from dynamicrafter import files
 from dynamicrafter.errors import InputError
-from dynamicrafter.model.weights import GROUPS, load_weights, parameter_group, read_state_dict
+from dynamicrafter.model.names import GROUPS, parameter_group
+from dynamicrafter.model.weights import load_weights, read_state_dict
 
 PREVIOUS = "previous"
 

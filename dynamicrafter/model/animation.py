@@ -24,8 +24,15 @@ from dynamicrafter.model.encoders import (
     resolve_clip_config,
     tokenize,
 )
-from dynamicrafter.model.resampler import LinearProjector, Resampler, ResamplerConfig
+from dynamicrafter.model.resampler import (
+    LinearProjector,
+    Resampler,
+    ResamplerConfig,
+    frame_tokens,
+)
 from dynamicrafter.model.unet import UNet, UNetConfig
+
+PIXELS_PER_CALL = 576 * 1024  # of frames that are decoded together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +173,15 @@ class AnimationModel(nn.Module):
         return rearrange(z, "(b t) c h w -> b c t h w", t=video.shape[2])
 
     @torch.no_grad()
-    def decode_latents(self, z: Tensor, frames_per_call: int = 4) -> Tensor:
-        """Video `[b, 3, t, H, W]`, about [-1, 1], of scaled latents `[b, z, t, h, w]`."""
+    def decode_latents(self, z: Tensor, frames_per_call: int | None = None) -> Tensor:
+        """Video `[b, 3, t, H, W]`, about [-1, 1], of scaled latents `[b, z, t, h, w]`.
+
+        At most `frames_per_call` frames at a time; None is as many as have the pixels of one frame
+        of the largest model, so that memory does not grow with the resolution.
+        """
+        if frames_per_call is None:
+            pixels = z.shape[-2] * z.shape[-1] * self.config.autoencoder.factor**2
+            frames_per_call = max(PIXELS_PER_CALL // pixels, 1)
         frames = rearrange(z / self.config.scale_factor, "b c t h w -> (b t) c h w")
         chunks = [self.first_stage_model.decode(part) for part in frames.split(frames_per_call)]
         return rearrange(torch.cat(chunks), "(b t) c h w -> b c t h w", t=z.shape[2])
@@ -189,17 +203,27 @@ class AnimationModel(nn.Module):
             return self.embedder.embedding(images)
         return self.embedder(images)
 
-    def image_tokens(self, features: Tensor) -> Tensor:
-        """Context tokens of image features, with gradient: `[b, 16*t, d]` or `[b, n, d]`."""
-        return self.image_proj_model(features)
+    def image_tokens(self, features: Tensor, frames: int | None = None) -> Tensor:
+        """Context tokens of image features, with gradient: `[b, 16*t, d]` or `[b, n, d]`.
+
+        `frames`: t, where it is not the trained number (see `resampler.frame_tokens`).
+        """
+        tokens = self.image_proj_model(features)
+        if frames is None or self.config.unet.image_context == "global":
+            return tokens
+        return frame_tokens(tokens, frames)
 
     def context(self, text: Tensor, image_tokens: Tensor | None = None) -> Tensor:
         """The U-Net's context: text `[b, 77, d]`, then the image tokens if there are any."""
         return text if image_tokens is None else torch.cat([text, image_tokens], dim=1)
 
-    def official_state_dict(self) -> dict[str, Tensor]:
-        """All weights with the schedule's buffers: what the official code loads strictly."""
-        return {**self.state_dict(), **official_buffers(self.schedule)}
+    def official_state_dict(self, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """All weights with the schedule's buffers: what the official code loads strictly.
+
+        `buffers`: those that came with a checkpoint (`weights.schedule_buffers`), to give them back
+        bit for bit; None computes them.
+        """
+        return {**self.state_dict(), **(buffers or official_buffers(self.schedule))}
 
     def denoiser(
         self, context: Tensor, fs: Tensor | None = None, condition: Tensor | None = None

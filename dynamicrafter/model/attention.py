@@ -72,11 +72,15 @@ class DualCrossAttention(nn.Module):
 
     The gate is 1, or `tanh(alpha) + 1` with a learned scalar alpha that starts at 0 (the lambda of
     the paper, section 3.2).
+
+    Attributes:
+        gate_factor: multiplies the gate, to look into a trained model (`gates.py`); 1 by default.
     """
 
     def __init__(self, dim: int, context_dim: int, heads: int, *, image: bool, learned_gate: bool):
         super().__init__()
         self.heads = heads
+        self.gate_factor = 1.0
         self.to_q = nn.Linear(dim, dim, bias=False)
         self.to_k = nn.Linear(context_dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim, dim, bias=False)
@@ -104,6 +108,8 @@ class DualCrossAttention(nn.Module):
             image_out = attend(q, k, v, self.heads)
             if self.alpha is not None:
                 image_out = image_out * (torch.tanh(self.alpha) + 1)
+            if self.gate_factor != 1:
+                image_out = image_out * self.gate_factor
             out = out + image_out
         return self.to_out(out)
 

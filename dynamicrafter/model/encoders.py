@@ -19,6 +19,7 @@ ClipConfig = str | Mapping[str, Any]
 IMAGE_SIZE = 224
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_TEXT_TOKENS = 75  # of the 77 places, start and end take two
 SMALLEST_TOWER = {"layers": 1, "width": 64}  # built and deleted where only the other is needed
 
 
@@ -48,22 +49,32 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     return open_clip.tokenize(list(texts))
 
 
+def count_tokens(text: str) -> int:
+    """CLIP tokens of a text without start and end; `MAX_TEXT_TOKENS` of them are read."""
+    return len(open_clip.SimpleTokenizer().encode(text))
+
+
 class TextEncoder(nn.Module):
     """CLIP text tower up to its penultimate block, then the final norm."""
 
-    def __init__(self, config: ClipConfig):
+    def __init__(self, config: ClipConfig, skipped_blocks: int = 1):
+        """`skipped_blocks`: how many of the last blocks are not run; 1 in every released model."""
         super().__init__()
         settings = resolve_clip_config(config)
         settings["vision_cfg"] = SMALLEST_TOWER
+        self.skipped_blocks = skipped_blocks
         self.model = open_clip.CLIP(**settings)
-        del self.model.visual
+        del self.model.visual, self.model.attn_mask
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids `[b, 77]` → features `[b, 77, width]`."""
         clip = self.model
         x = clip.token_embedding(tokens) + clip.positional_embedding
-        for block in clip.transformer.resblocks[:-1]:
-            x = block(x, attn_mask=clip.attn_mask)
+        # No buffer, which would be empty in a model that is built before its weights are there.
+        causal = torch.full((x.shape[1], x.shape[1]), float("-inf"), device=x.device).triu(1)
+        blocks = clip.transformer.resblocks
+        for block in blocks[: len(blocks) - self.skipped_blocks]:
+            x = block(x, attn_mask=causal)
         return clip.ln_final(x)
 
 
@@ -75,7 +86,7 @@ class ImageEncoder(nn.Module):
         settings = resolve_clip_config(config)
         settings["text_cfg"] = {**settings["text_cfg"], "layers": 1}
         self.model = open_clip.CLIP(**settings)
-        del self.model.transformer
+        del self.model.transformer, self.model.attn_mask
 
     def forward(self, images: Tensor) -> Tensor:
         """All tokens, class token first, without final norm and projection.

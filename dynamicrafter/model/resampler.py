@@ -89,6 +89,22 @@ class Resampler(nn.Module):
         return self.norm_out(self.proj_out(latents))
 
 
+def frame_tokens(tokens: Tensor, frames: int) -> Tensor:
+    """The context tokens of a clip of `frames` frames, from those of the trained number.
+
+    Frame i of n takes the 16 tokens of the trained frame nearest to its relative place, number
+    `i * (trained - 1) / (n - 1)` rounded half up, so the first and the last frame keep their own; a
+    single frame takes the first. `[b, trained * 16, d]` → `[b, frames * 16, d]`.
+    """
+    trained = tokens.shape[1] // FRAME_TOKENS
+    if frames == trained:
+        return tokens
+    span = max(frames - 1, 1)
+    nearest = [(2 * i * (trained - 1) + span) // (2 * span) for i in range(frames)]
+    by_frame = rearrange(tokens, "b (t n) d -> b t n d", t=trained)
+    return rearrange(by_frame[:, nearest], "b t n d -> b (t n) d")
+
+
 class LinearProjector(nn.Module):
     """One image embedding → a few context tokens that all frames share."""
 

@@ -1,9 +1,11 @@
+import hashlib
 import http.server
 import threading
 
 import pytest
 
 from dynamicrafter import assets
+from dynamicrafter.assets.hub import download_released
 from dynamicrafter.errors import InputError, MachineError
 
 WEIGHTS = b"weights" * 1000
@@ -76,3 +78,52 @@ def test_a_hub_out_of_reach(monkeypatch, cache, add_manifest):
     add(add_manifest)
     with pytest.raises(MachineError, match="cannot reach the model hub"):
         assets.fetch(["w"])
+
+
+LFS = hashlib.sha256(WEIGHTS).hexdigest()
+
+
+@pytest.fixture
+def released(hub, monkeypatch, tmp_path):
+    """A released file on the hub; yields what the hub states as its digest, to be changed."""
+    stated = {"etag": LFS}
+
+    def head(self):
+        if not self.path.startswith("/someone/model/resolve/main/model.ckpt"):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            return False
+        self.send_response(200)
+        self.send_header("ETag", f'"{stated["etag"]}"')
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("Content-Length", str(len(WEIGHTS)))
+        self.end_headers()
+        return True
+
+    monkeypatch.setattr(Hub, "do_HEAD", head)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return stated
+
+
+def test_a_released_file_is_fetched_once(released, hub):
+    path = download_released("someone/model", "model.ckpt")
+    assert path.read_bytes() == WEIGHTS
+    hub.shutdown()
+    hub.server_close()
+    assert download_released("someone/model", "model.ckpt") == path
+
+
+def test_a_released_file_that_is_not_what_the_hub_states_is_removed(released):
+    released["etag"] = "0" * 64
+    with pytest.raises(InputError, match="someone/model/model.ckpt arrived damaged"):
+        download_released("someone/model", "model.ckpt")
+    released["etag"] = LFS
+    assert download_released("someone/model", "model.ckpt").read_bytes() == WEIGHTS
+
+
+def test_a_released_file_out_of_reach(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MachineError, match="cannot reach the model hub for someone/model"):
+        download_released("someone/model", "model.ckpt")

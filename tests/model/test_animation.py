@@ -8,55 +8,15 @@ from dynamicrafter.diffusion.guidance import batched, guided
 from dynamicrafter.diffusion.sampler import ddim
 from dynamicrafter.diffusion.schedule import ddim_timesteps
 from dynamicrafter.errors import InputError
-from dynamicrafter.model.animation import AnimationConfig, AnimationModel
+from dynamicrafter.model.animation import AnimationConfig
+from tests.model.tiny import build, tree
 
 FRAMES = 2
 
 
-def tree(context="full", channels=8, **changes):
-    return {
-        "unet": {
-            "in_channels": channels,
-            "model_channels": 32,
-            "channel_mult": [1, 2],
-            "num_res_blocks": 1,
-            "attention_resolutions": [1],
-            "head_channels": 16,
-            "context_dim": 32,
-            "image_context": context,
-        },
-        "autoencoder": {"ch": 32, "ch_mult": [1, 1, 1], "num_res_blocks": 1},
-        "clip": {
-            "embed_dim": 24,
-            "vision_cfg": {"layers": 1, "width": 64, "head_width": 32, "patch_size": 14},
-            "text_cfg": {"layers": 2, "width": 32, "heads": 2},
-        },
-        "resampler": {
-            "dim": 32,
-            "depth": 1,
-            "heads": 2,
-            "head_dim": 16,
-            "frames": FRAMES,
-            "embedding_dim": 64,
-            "output_dim": 32,
-        },
-        "schedule": {"parameterization": "v", "zero_snr": True, "base_scale": 0.7},
-        **changes,
-    }
-
-
-def build(**arguments):
-    torch.manual_seed(0)
-    model = AnimationModel(AnimationConfig.from_dict(tree(**arguments))).eval()
-    with torch.no_grad():
-        for parameter in model.unet.parameters():
-            parameter.normal_(std=0.05)
-    return model
-
-
 @pytest.fixture(scope="module")
 def model():
-    return build()
+    return build(tree())
 
 
 def test_configuration_from_plain_dicts():
@@ -80,7 +40,7 @@ def test_configuration_from_plain_dicts():
 
 @pytest.mark.parametrize(("context", "tokens"), [("full", 16 * FRAMES), ("global", 4), ("none", 0)])
 def test_image_streams(context, tokens):
-    model = build(context=context)
+    model = build(tree(context=context))
     text = model.encode_prompts(["a bear", ""])
     image_tokens = None
     if context == "none":

@@ -8,8 +8,8 @@ import torch
 
 from dynamicrafter.diffusion.schedule import ScheduleConfig
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
+from dynamicrafter.model.names import official_name, parameter_group
 from dynamicrafter.model.unet import UNet, UNetConfig
-from dynamicrafter.model.weights import official_name, parameter_group
 
 KEYS = Path(__file__).parents[1] / "golden" / "keys"
 CONFIGS = {

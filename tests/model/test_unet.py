@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dynamicrafter.errors import InputError
+from dynamicrafter.model.names import parameter_group
 from dynamicrafter.model.unet import UNet, UNetConfig
-from dynamicrafter.model.weights import load_weights, parameter_group
+from dynamicrafter.model.weights import load_weights
 
 TINY = UNetConfig(
     in_channels=4,

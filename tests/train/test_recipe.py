@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
+from dynamicrafter.model.names import parameter_group
 from dynamicrafter.model.pretrained import load_model
-from dynamicrafter.model.weights import parameter_group
 from train import loop, recipe
 from train.handover import choose_trainable, hand_over
 
