@@ -1,224 +1,312 @@
 """Image + prompt → video: the one way to sample, for the command, for validation and for scores.
 
-    animator = Animator.from_pretrained("runs/train/model")
-    video = animator([image], ["a boat rocking on the waves"])[0]    # uint8 [t, h, w, 3]
+    animator = Animator.from_pretrained("dynamicrafter_512")       # or a model folder, a checkpoint
+    video = animator("boat.jpg", "a boat rocking on the waves")    # uint8 [t, h, w, 3]
 
-`dynamicrafter animate` writes one H.264 file and one JSON with all settings per item. The noise of
-an item is a function of (seed, its key): its video does not depend on its neighbours in the batch.
+The noise of an item is a function of (seed, its key): its video does not depend on its neighbours
+in the batch. `dynamicrafter animate` (`animate_run.py`) does the same from files to files.
 """
 
-import time
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
+from torch import Tensor
 
-from dynamicrafter import draws, files
-from dynamicrafter.command import command, device
-from dynamicrafter.diffusion.guidance import batched, guided
+from dynamicrafter import draws
+from dynamicrafter.command import choose_device, command
+from dynamicrafter.diffusion.guidance import Denoiser, batched, guided
+from dynamicrafter.diffusion.objective import keep_ends
 from dynamicrafter.diffusion.sampler import ddim
 from dynamicrafter.diffusion.schedule import ddim_timesteps
 from dynamicrafter.errors import InputError
-from dynamicrafter.model.animation import AnimationModel
-from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model
+from dynamicrafter.images import as_image, fit
+from dynamicrafter.items import Item
+from dynamicrafter.model.animation import AnimationConfig, AnimationModel
+from dynamicrafter.model.gates import scaled_gates
+from dynamicrafter.model.placement import Placement
+from dynamicrafter.model.pretrained import Pretrained, load_model
 
-main = command("animate", "dynamicrafter.animate")
+MODES = ("animate", "interp", "loop")
+LARGEST_FS = {"stride": 6, "fps": 30}  # beyond it no released model was trained
+
+main = command("animate", "dynamicrafter.animate_run")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to sample; the defaults are those of the released 256 model.
+    """How to sample. Where a default is None, the model's schedule or training decides.
 
     Attributes:
+        mode: "animate" an image; "interp", from an image to a last one; "loop", back to the image.
         steps: DDIM steps.
-        spacing: "uniform" or, for zero terminal SNR, "uniform_trailing".
+        spacing: "uniform" or "uniform_trailing"; None is the latter at zero terminal SNR.
         eta: 0 is deterministic, 1 as noisy as ancestral sampling.
         guidance_scale: weight of the whole condition; 1 is none.
         image_guidance: weight of the image alone (multi-condition guidance, three branches).
-        guidance_rescale: 0 to 1; pulls the guided output's deviation back.
+        guidance_rescale: 0 to 1; pulls the guided output's deviation back; None is 0.7 at zero
+            terminal SNR, else 0.
         fs: frame stride or fps, as the model's config says; None is the model's default.
         frames: frames per video; None is what the model was trained on.
         seed: with an item's key it decides the noise.
+        gates: factor on λ by layer, None for none; see `model/gates.py`.
     """
 
+    mode: str = "animate"
     steps: int = 50
-    spacing: str = "uniform"
+    spacing: str | None = None
     eta: float = 1.0
     guidance_scale: float = 7.5
     image_guidance: float | None = None
-    guidance_rescale: float = 0.0
+    guidance_rescale: float | None = None
     fs: int | None = None
     frames: int | None = None
     seed: int = 123
+    gates: dict[str, float] | None = None
+
+    def resolved(self, config: AnimationConfig) -> "Sampling":
+        """These settings with nothing left open, for a model.
+
+        Raises:
+            InputError: a setting that has no meaning, or none for this model.
+        """
+        terminal = config.schedule.zero_snr
+        defaults = {
+            "spacing": "uniform_trailing" if terminal else "uniform",
+            "guidance_rescale": 0.7 if terminal else 0.0,
+            "fs": config.unet.default_fs if config.unet.temporal else None,
+            "frames": config.frames,
+        }
+        left_open = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        chosen = replace(self, **left_open)
+        chosen._check(config)
+        return chosen
+
+    def _check(self, config: AnimationConfig) -> None:
+        ddim_timesteps(self.spacing, self.steps)
+        if self.mode not in MODES:
+            raise InputError(f"mode is {self.mode!r}; choose {', '.join(MODES)}")
+        if self.mode != "animate" and not config.sees_image_latents:
+            raise InputError(f"mode={self.mode} needs a model with the image's latents as input")
+        if self.frames < 1 or (self.frames > 1 and not config.unet.temporal):
+            raise InputError(f"frames is {self.frames}; this model makes {config.frames}")
+        if self.mode != "animate" and self.frames < 2:
+            raise InputError(f"mode={self.mode} needs two frames at least, not {self.frames}")
+        for name, value, low, high in (
+            ("eta", self.eta, 0, 1),
+            ("guidance_rescale", self.guidance_rescale, 0, 1),
+            ("guidance_scale", self.guidance_scale, 0, math.inf),
+            ("image_guidance", self.image_guidance or 0, 0, math.inf),
+            ("fs", self.fs or 0, 0, 1000),
+        ):
+            if not (low <= value <= high and math.isfinite(value)):
+                raise InputError(f"{name} is {value}; choose {low} to {high}")
+
+    def warnings(self, config: AnimationConfig) -> list[str]:
+        """What a person should know of resolved settings before they wait for the result."""
+        said = []
+        if self.frames != config.frames:
+            said.append(
+                f"frames={self.frames}, but the model was trained on {config.frames}: each frame "
+                "takes the image tokens of the trained frame nearest to its relative place, and "
+                "motion mostly suffers"
+            )
+        if self.fs is not None and not 1 <= self.fs <= LARGEST_FS[config.fs_means]:
+            meaning = {"stride": "a frame stride", "fps": "frames per second"}[config.fs_means]
+            said.append(
+                f"fs={self.fs}, but for this model fs is {meaning} and was trained from 1 to "
+                f"{LARGEST_FS[config.fs_means]}"
+            )
+        return said
 
 
 class Animator:
-    """A loaded model that turns images and prompts into videos."""
+    """A loaded model that turns images and prompts into videos.
 
-    def __init__(self, model: AnimationModel):
-        """Wrap a model in evaluation mode."""
+    Attributes:
+        model: in evaluation mode and frozen.
+        placement: where its parts lie, and the precision.
+    """
+
+    def __init__(
+        self,
+        model: AnimationModel,
+        device: torch.device | None = None,
+        precision: str = "fp32",
+        offload: str = "false",
+    ):
+        """Wrap a model; the defaults leave it where it is and as it is (see `Placement`)."""
         self.model = model
+        self.placement = Placement(model, device or model.device, precision, offload)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> "Animator":
-        """Load a model folder (`model.safetensors` and `model.yaml`)."""
-        return cls(load_model(folder, device))
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        images: Sequence[np.ndarray],
-        prompts: Sequence[str],
-        sampling: Sampling | None = None,
-        keys: Sequence[str] | None = None,
-        on_step: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
-        """Animate a batch.
+    def from_pretrained(
+        cls,
+        source: str | Path | Pretrained,
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        offload: str = "auto",
+    ) -> "Animator":
+        """Load a model folder, an official checkpoint, or a released model by its name.
 
         Args:
-            images: uint8 `[h, w, 3]`, all at the model's resolution.
-            prompts: one per image.
+            source: see `model.pretrained.find`; so is `model`.
+            model: what a checkpoint file is, where it does not tell.
+            device: auto, cpu, cuda or mps.
+            precision: auto, fp32 or bf16.
+            offload: auto, true or false: keep only what is used on the GPU.
+
+        Raises:
+            InputError: no such model or device, or weights that are not what the config says.
+        """
+        place = choose_device(device)
+        return cls(load_model(source, model=model), place, precision, offload)
+
+    def __call__(
+        self,
+        image: Any,
+        prompt: str,
+        sampling: Sampling | None = None,
+        *,
+        last: Any = None,
+        key: str = "0",
+        rule: str = "crop",
+        on_step: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Animate one image.
+
+        Args:
+            image: a path, a PIL image, or uint8 `[h, w, 3]`, of any size.
+            prompt: what moves, and how.
             sampling: settings; None for the defaults.
-            keys: names of the items, which decide their noise; None numbers them.
-            on_step: called after each sampling step.
+            last: the frame to end at, with `mode="interp"`.
+            key: decides the noise, together with the seed.
+            rule: how images are brought to the model's size (`images.py`).
+            on_step: called after each sampling step with its number from 0.
+
+        Returns:
+            uint8 `[t, h, w, 3]`.
+
+        Raises:
+            InputError: an image or settings that cannot be used.
+        """
+        size = self.model.config.resolution
+        fitted = [None if x is None else fit(as_image(x), size, rule) for x in (image, last)]
+        return self.batch([Item(key, fitted[0], prompt, fitted[1])], sampling, on_step)[0]
+
+    @torch.no_grad()
+    def batch(
+        self,
+        items: Sequence[Item],
+        sampling: Sampling | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Animate several items at once; their images are of one size already.
 
         Returns:
             uint8 `[b, t, h, w, 3]`.
 
         Raises:
-            InputError: sizes, counts or settings that do not fit.
+            InputError: sizes or settings that do not fit, or a last frame too few or too many.
         """
-        sampling = sampling or Sampling()
-        keys = [str(number) for number in range(len(images))] if keys is None else keys
-        if not len(images) == len(prompts) == len(keys):
-            raise InputError(f"{len(images)} images, {len(prompts)} prompts, {len(keys)} keys")
-        model = self.model
-        frames = sampling.frames or model.config.frames
-        still = torch.from_numpy(np.stack(images)).to(model.device)  # [b, h, w, 3]
-        still = rearrange(still, "b h w c -> b c h w").float() / 127.5 - 1
-        height, width = still.shape[-2:]
-        shape = model.latent_shape(frames, height, width)
+        model, using = self.model, self.placement.using
+        chosen = (sampling or Sampling()).resolved(model.config)
+        first, last = self._ends(items, chosen.mode)
+        shape = model.latent_shape(chosen.frames, *first.shape[-2:])
 
-        def noise(name: str) -> torch.Tensor:
-            rows = [draws.normal(sampling.seed, 0, f"animate/{key}/{name}", shape) for key in keys]
-            return torch.stack(rows).to(model.device)
+        def noise(name: str) -> Tensor:
+            names = [f"animate/{item.key}/{name}" for item in items]
+            rows = [draws.normal(chosen.seed, 0, name, shape) for name in names]
+            return torch.stack(rows).to(self.placement.device)
 
-        denoiser = self._denoiser(still, list(prompts), sampling, frames, noise("posterior"))
-        timesteps = ddim_timesteps(sampling.spacing, sampling.steps)
-        latents = ddim(
-            denoiser,
-            noise("start"),
-            lambda step: noise(f"step-{step}"),
-            schedule=model.schedule,
-            timesteps=timesteps,
-            eta=sampling.eta,
-            on_step=(lambda step, x, x0: on_step(step)) if on_step else None,
-        )
-        video = model.decode_latents(latents)  # [b, 3, t, h, w]
+        with using("conditions"):
+            contexts = self._contexts(first, [item.prompt for item in items], chosen)
+        with using("autoencoder"):
+            condition = self._condition_latents(first, last, noise("posterior"))
+        with using("unet"), scaled_gates(model.unet, chosen.gates or {}):
+            latents = ddim(
+                self._denoiser(contexts, condition, chosen),
+                noise("start"),
+                lambda step: noise(f"step-{step}"),
+                schedule=model.schedule,
+                timesteps=ddim_timesteps(chosen.spacing, chosen.steps),
+                eta=chosen.eta,
+                on_step=(lambda step, x, x0: on_step(step)) if on_step else None,
+            )
+        with using("autoencoder"):
+            video = model.decode_latents(latents)  # [b, 3, t, h, w]
         video = ((video + 1) * 127.5).round().clamp(0, 255).byte()
         return rearrange(video, "b c t h w -> b t h w c").cpu().numpy()
 
-    def _denoiser(self, still, prompts, sampling, frames, posterior_noise):
-        """The guided denoiser for these images and prompts: (x, t) → model output."""
+    def _ends(self, items: Sequence[Item], mode: str) -> tuple[Tensor, Tensor | None]:
+        """First and, where the mode has one, last frames: `[b, 3, h, w]` in [-1, 1]."""
+        wanting = [item.key for item in items if (item.last is not None) != (mode == "interp")]
+        if wanting:
+            verb = "needs" if mode == "interp" else "has no use for"
+            raise InputError(f"mode={mode} {verb} a last image ({wanting[0]})")
+
+        def pixels(images: list[np.ndarray]) -> Tensor:
+            stacked = torch.from_numpy(np.stack(images)).to(self.placement.device)
+            return rearrange(stacked, "b h w c -> b c h w").float() / 127.5 - 1
+
+        first = pixels([item.image for item in items])
+        if mode == "interp":
+            return first, pixels([item.last for item in items])
+        return first, first if mode == "loop" else None
+
+    def _contexts(self, first: Tensor, prompts: list[str], chosen: Sampling) -> list[Tensor]:
+        """The U-Net's context `[b, l, d]` of each guidance branch, the full condition first."""
         model, b = self.model, len(prompts)
         text, empty = model.encode_prompts(prompts), model.encode_prompts([""]).expand(b, -1, -1)
         tokens = no_tokens = None
         if model.image_proj_model is not None:
-            tokens = model.image_tokens(model.image_features(still))
-            no_tokens = model.image_tokens(model.image_features(torch.zeros_like(still)))
-        branches = [model.context(text, tokens)]
-        if sampling.guidance_scale != 1 or sampling.image_guidance is not None:
-            branches.append(model.context(empty, no_tokens))
-        if sampling.image_guidance is not None:
-            branches.append(model.context(empty, tokens))
-        context, n = torch.cat(branches), len(branches)
+            tokens = model.image_tokens(model.image_features(first), chosen.frames)
+            blank = model.image_features(torch.zeros_like(first[:1]))
+            no_tokens = model.image_tokens(blank, chosen.frames).expand(b, -1, -1)
+        contexts = [model.context(text, tokens)]
+        if chosen.guidance_scale != 1 or chosen.image_guidance is not None:
+            contexts.append(model.context(empty, no_tokens))
+        if chosen.image_guidance is not None:
+            contexts.append(model.context(empty, tokens))
+        return contexts
 
-        condition = fs = None
-        if model.config.unet.in_channels > model.config.unet.out_channels:
-            z = model.encode_frames(
-                still.unsqueeze(2), posterior_noise[:, :, :1]
-            )  # [b, 4, 1, h, w]
-            condition = z.expand(-1, -1, frames, -1, -1).repeat(n, 1, 1, 1, 1)
-        if sampling.fs is not None:
-            fs = torch.full((n * b,), sampling.fs, device=still.device)
-        denoiser = model.denoiser(context, fs, condition)
+    def _condition_latents(
+        self, first: Tensor, last: Tensor | None, noise: Tensor
+    ) -> Tensor | None:
+        """Latents to concatenate `[b, z, t, h, w]`: the image in every frame, or both ends."""
+        model = self.model
+        if not model.config.sees_image_latents:
+            return None
+        z = model.encode_frames(first.unsqueeze(2), noise[:, :, :1])  # [b, z, 1, h, w]
+        everywhere = z.expand_as(noise)
+        if last is None:
+            return everywhere
+        end = model.encode_frames(last.unsqueeze(2), noise[:, :, -1:])
+        return keep_ends(torch.cat([everywhere[:, :, :-1], end], dim=2))
+
+    def _denoiser(
+        self, contexts: list[Tensor], condition: Tensor | None, chosen: Sampling
+    ) -> Denoiser:
+        """The guided denoiser under these conditions: (x, t) → model output."""
+        n, fs = len(contexts), None
+        context = torch.cat(contexts)
+        if condition is not None:
+            condition = condition.repeat(n, 1, 1, 1, 1)
+        if chosen.fs is not None:
+            fs = torch.full((len(context),), chosen.fs, device=context.device)
+        denoiser = self.model.denoiser(context, fs, condition)
         if n == 1:
             return denoiser
         return guided(
             batched(denoiser, n),
-            scale=sampling.guidance_scale,
-            image_scale=sampling.image_guidance,
-            rescale=sampling.guidance_rescale,
+            scale=chosen.guidance_scale,
+            image_scale=chosen.image_guidance,
+            rescale=chosen.guidance_rescale,
         )
-
-
-def inputs(config) -> dict[str, str]:
-    """Digests of the weights and of the images."""
-    from dynamicrafter.items import digest
-
-    weights = Path(config.pretrained) / WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"{config.pretrained} is no model folder: {WEIGHTS} is missing")
-    model = [files.sha256_file(weights), files.sha256_file(weights.with_name(CONFIG))]
-    return {"model": files.sha256_json(model), "images": digest(config.images)}
-
-
-def run(config, folder: Path) -> dict[str, Any]:
-    """Animate every item of `config` into `folder`; items that are there already are kept."""
-    from omegaconf import OmegaConf
-
-    from dynamicrafter import tracking
-    from dynamicrafter.items import read_items
-    from dynamicrafter.media.encode import encode_mp4
-    from dynamicrafter.progress import progress
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    typed = OmegaConf.merge(OmegaConf.structured(Sampling), config.sampling)
-    sampling = OmegaConf.to_object(typed)
-    animator = Animator.from_pretrained(config.pretrained, device(config.device))
-    items = read_items(config.images, config.prompt, config.count, animator.model.config.resolution)
-    settings = {**asdict(sampling), "fps": config.fps, **inputs(config)}
-    digest = files.sha256_json(settings)
-
-    done = [item for item in items if _is_done(folder, item.key, item.prompt, digest)]
-    waiting = [item for item in items if item not in done]
-    plain = OmegaConf.to_container(config, resolve=True)
-    with (
-        tracking.open_run(config.tracking, folder, "animate", plain) as tracker,
-        progress("animate", len(items), "videos", start=len(done)) as advance,
-    ):
-        for start in range(0, len(waiting), config.batch):
-            batch = waiting[start : start + config.batch]
-            began = time.monotonic()
-            videos = animator(
-                [item.image for item in batch],
-                [item.prompt for item in batch],
-                sampling,
-                [item.key for item in batch],
-            )
-            seconds = (time.monotonic() - began) / len(batch)
-            for item, video in zip(batch, videos, strict=True):
-                path = folder / "videos" / f"{item.key}.mp4"
-                path.with_suffix(".json").unlink(missing_ok=True)  # it spoke of the old video
-                files.write_bytes(path, encode_mp4(video, config.fps))
-                record = {"key": item.key, "prompt": item.prompt, "video": f"videos/{item.key}.mp4"}
-                record |= {"settings": settings, "digest": digest, "seconds": round(seconds, 2)}
-                files.write_json(folder / "videos" / f"{item.key}.json", record)
-                tracker.video("videos", path, item.prompt)
-            advance(len(batch))
-    records = [files.read_json(folder / "videos" / f"{item.key}.json") for item in items]
-    files.write_json(folder / "items.json", {"settings": settings, "items": records})
-    return {"videos": len(items), "reused": len(done)}
-
-
-def _is_done(folder: Path, key: str, prompt: str, digest: str) -> bool:
-    path = folder / "videos" / f"{key}.json"
-    if not (path.exists() and path.with_suffix(".mp4").exists()):
-        return False
-    record = files.read_json(path)
-    return record["digest"] == digest and record["prompt"] == prompt

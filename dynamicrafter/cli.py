@@ -13,6 +13,7 @@ VERBS = {
     "curate": ("curation.__main__", "videos → measured, filtered, captioned WebDataset shards"),
     "train": ("train.__main__", "the stages of the recipe, resumable"),
     "animate": ("dynamicrafter.animate", "image + prompt → video"),
+    "animate gates": ("dynamicrafter.gates_run", "λ of every layer: read, plotted, tried out"),
     "eval": ("eval.__main__", "FVD, KVD, PIC and CLIP-SIM under a named protocol"),
     "report": ("eval.report", "one self-contained HTML page from the run folders"),
 }
@@ -37,7 +38,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:<9}{what}" for name, (_, what) in VERBS.items())
+        verbs = "\n".join(f"  {name:<15}{what}" for name, (_, what) in VERBS.items())
         sys.stdout.write(HELP.format(verbs=verbs))
         return
     if verb == "--version":
@@ -48,6 +49,8 @@ def main() -> None:
 
     from dynamicrafter.command import exit_code, say
 
+    if " ".join(arguments[:2]) in VERBS:
+        verb, arguments = " ".join(arguments[:2]), arguments[1:]
     if verb not in VERBS:
         say(f"dynamicrafter: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}")
         sys.exit(2)

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -41,6 +42,12 @@ def compose(config_name: str, task: Callable[[Any], None]) -> None:
     """
     import hydra
 
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from dynamicrafter.settings_help import settings_help
+
+        sys.stdout.write(settings_help(config_name))
+        return
+    sys.argv[1:] = [_as_text(argument) for argument in sys.argv[1:]]
     # Errors shall reach `exit_code`. Hydra would print those of a task together with the whole
     # command line, secrets included, so they are carried around it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -56,6 +63,27 @@ def compose(config_name: str, task: Callable[[Any], None]) -> None:
     composed()
     if failures:
         raise failures[0]
+
+
+def _as_text(argument: str) -> str:
+    """An override `name=value` as Hydra reads it, quoted where its value is plain text.
+
+    A prompt may hold commas, parentheses and whatever else means something in Hydra's grammar. What
+    the grammar cannot read, or would read as a sweep, is taken as the text that it is.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    name, found, value = argument.partition("=")
+    if not found or not re.fullmatch(r"[+~]*[\w./@]+", name) or value[:1] in tuple("[{'\""):
+        return argument
+    try:
+        if not OverridesParser.create().parse_override(argument).is_sweep_override():
+            return argument
+    except HydraException:
+        pass
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"{name}='{escaped}'"
 
 
 def run_in_folder(config, module: str) -> None:
@@ -116,21 +144,22 @@ def say(line: str) -> None:
     sys.stderr.write(redact_text(line) + "\n")
 
 
-def device(name: str) -> "torch.device":
-    """The device that a setting names: `auto` is the GPU if there is one.
+def choose_device(name: str) -> "torch.device":
+    """The device that a setting names: `auto` is the GPU if there is one, NVIDIA's or Apple's.
 
     Raises:
         InputError: there is no such device here.
     """
     import torch
 
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next((kind for kind, is_there in there.items() if is_there), "cpu")
     try:
         found = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device={name} is no device; choose auto, cpu or cuda") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={name} is no device; choose auto, cpu, cuda or mps") from None
+    if not there.get(found.type, True):
         raise InputError(f"device={name}, but this machine has no usable GPU; pass device=cpu")
     return found
 

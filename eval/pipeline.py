@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dynamicrafter.command import device
+from dynamicrafter.command import choose_device
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import inside, write_bytes
 from dynamicrafter.media.encode import encode_mp4
@@ -60,7 +60,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     dropped += _dropped("second_reference", other_short, chosen)
     prompts = {item["key"]: item["prompt"] for item in items}
     networks = measures.Networks(
-        config.clip, config.clip_name, config.dreamsim, device(config.device)
+        config.clip, config.clip_name, config.dreamsim, choose_device(config.device)
     )
     store = Store(Path(config.features), config.batch)
     rows = [

@@ -10,7 +10,8 @@ CONF = Path(__file__).parents[1] / "conf"
 NEEDED = {
     "curate": ["source=demo"],
     "train": ["data=d", "recipe.base={image_model: a, video_model: b, encoders: c}"],
-    "animate": ["pretrained=p", "images=i"],
+    "animate": ["pretrained=p", "image=i"],
+    "gates": ["pretrained=p"],
     "eval": [],
     "report": [],
     "demo": [],

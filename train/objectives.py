@@ -76,7 +76,7 @@ def diffusion(
 
         steps = chance.integers("timestep", 0, TIMESTEPS).to(video.device)
         noisy, target = training_pair(model.schedule, z, steps, chance.normal("noise", shape).to(z))
-        if model.config.unet.in_channels > model.config.unet.out_channels:
+        if model.config.sees_image_latents:
             noisy = torch.cat([noisy, repeat_frame(z, index)], dim=1)  # visual detail guidance
         speed = None
         if model.config.unet.temporal:

@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import draws, files, tracking
-from dynamicrafter.command import device
+from dynamicrafter.command import choose_device
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_model
@@ -99,7 +99,7 @@ def _stage(
     reports = hand_over(model, sources, previous / WEIGHTS if previous else None)
     files.write_json(place / "handover.json", reports)
     counts = choose_trainable(model, list(stage.trainable))
-    model.to(device(config.device))
+    model.to(choose_device(config.device))
 
     window = Window(model.config.frames, tuple(stage.frame_stride))
     windows = ClipWindows(clips, config.seed, name, window)

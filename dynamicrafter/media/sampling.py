@@ -31,6 +31,15 @@ def window_indices(frames: int, length: int, stride: int, position: float) -> np
     return int(position * starts) + stride * np.arange(length, dtype=np.int64)
 
 
+def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear, antialiased: uint8 [t, h, w, 3] → [t, *size, 3]."""
+    import torch
+
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # [t, 3, h, w]
+    pixels = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
 def center_crop(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Scale until `size` is just covered (bilinear, antialiased), then cut out the centre.
 
@@ -41,17 +50,10 @@ def center_crop(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 [t, *size, 3].
     """
-    import torch
-
     height, width = frames.shape[1:3]
     scale = max(size[0] / height, size[1] / width)
     if scale != 1:
-        scaled = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # [t, 3, h, w]
-        pixels = torch.nn.functional.interpolate(
-            pixels, size=scaled, mode="bilinear", antialias=True
-        )
-        frames = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-        height, width = scaled
+        height, width = max(size[0], round(height * scale)), max(size[1], round(width * scale))
+        frames = resize(frames, (height, width))
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return np.ascontiguousarray(frames[:, top : top + size[0], left : left + size[1]])

@@ -77,6 +77,11 @@ class AnimationConfig:
             if value != needed:
                 raise InputError(f"model: {name} is {value}, but its neighbour needs {needed}")
 
+    @property
+    def sees_image_latents(self) -> bool:
+        """Whether the image's latents are concatenated to the noise (visual detail guidance)."""
+        return self.unet.in_channels > self.unet.out_channels
+
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> "AnimationConfig":
         """Build from plain dicts and lists, as a YAML file gives them.

@@ -5,6 +5,7 @@ model that the official checkpoints keep, so that their state dicts load as they
 no use here (the last text block, the text embedding beside the image tower) is never run.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,12 @@ def tokenize(texts: Sequence[str]) -> Tensor:
 
 def count_tokens(text: str) -> int:
     """CLIP tokens of a text without start and end; `MAX_TEXT_TOKENS` of them are read."""
-    return len(open_clip.SimpleTokenizer().encode(text))
+    return len(_tokenizer().encode(text))
+
+
+@functools.cache
+def _tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer()
 
 
 class TextEncoder(nn.Module):

@@ -5,6 +5,7 @@ says less of itself, so it is compared with the config that it is to fill: its n
 the noise schedule that it carries.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,8 +51,16 @@ class Pretrained:
 
     @property
     def digest(self) -> str:
-        """Digest of weights and config."""
-        return files.sha256_json([files.sha256_file(self.weights), self.config])
+        """Digest of weights and config; the file is read once for it."""
+        stat = self.weights.stat()
+        return files.sha256_json(
+            [_sha256(self.weights, stat.st_mtime_ns, stat.st_size), self.config]
+        )
+
+
+@functools.cache
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    return files.sha256_file(path)
 
 
 def find(source: str | Path, model: str | None = None) -> Pretrained:

@@ -10,6 +10,7 @@ meta device takes the mapped tensors as its own, so loading needs the file's siz
 
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch_file(path: Path, mapped: bool) -> Any:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused in a moment
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f"Python objects ({named[1]})" if named else "no mere tensors, or are damaged,"

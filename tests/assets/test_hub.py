@@ -116,7 +116,7 @@ def test_a_released_file_is_fetched_once(released, hub):
 
 def test_a_released_file_that_is_not_what_the_hub_states_is_removed(released):
     released["etag"] = "0" * 64
-    with pytest.raises(InputError, match="someone/model/model.ckpt arrived damaged"):
+    with pytest.raises(InputError, match=r"someone/model/model\.ckpt arrived damaged"):
         download_released("someone/model", "model.ckpt")
     released["etag"] = LFS
     assert download_released("someone/model", "model.ckpt").read_bytes() == WEIGHTS

@@ -67,7 +67,7 @@ def test_animate(real_shards, small_model, tmp_path):
     arguments = [
         "animate",
         f"pretrained={small_model}",
-        f"images={real_shards}",
+        f"image={real_shards}",
         "tracking=disabled",
     ]
     arguments += ["sampling.steps=3", "sampling.spacing=uniform_trailing", "threads=1"]
@@ -84,7 +84,7 @@ def test_animate(real_shards, small_model, tmp_path):
 def test_eval(real_shards, other_shards, small_model, tmp_path):
     animated = tmp_path / "animate"
     answer = run(
-        "animate", f"pretrained={small_model}", f"images={real_shards}", "tracking=disabled",
+        "animate", f"pretrained={small_model}", f"image={real_shards}", "tracking=disabled",
         "sampling.steps=2", "sampling.spacing=uniform_trailing", f"run_dir={animated}",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr

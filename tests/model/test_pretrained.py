@@ -62,7 +62,7 @@ def test_an_official_checkpoint_goes_in_and_comes_back_bit_for_bit(tmp_path, con
     expected = write(first, config)
     model, report = load(first, config, tmp_path)
     assert len(report.loaded) + len(report.schedule) == len(expected)
-    assert not (report.missing or report.unexpected or report.reshaped)
+    assert (report.missing, report.unexpected, report.reshaped) == ((), (), ())
     buffers = schedule_buffers(read_state_dict(first))
     save_weights(second, model.official_state_dict(buffers))
     same_bits(read_state_dict(second), expected)
@@ -100,7 +100,7 @@ def test_the_released_256_names_the_fs_embedding_otherwise(tmp_path):
         tmp_path / "m.ckpt", EPS, lambda name: name.replace("fps_embedding", "framestride_embed")
     )
     model, report = load(tmp_path / "m.ckpt", EPS, tmp_path)
-    assert not (report.missing or report.unexpected)
+    assert (report.missing, report.unexpected) == ((), ())
     expected = stored[f"{UNET_PREFIX}framestride_embed.0.weight"]
     assert torch.equal(model.unet.fps_embedding[0].weight, expected)
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_tells_which_released_model_it_is(tmp_path, config, name):
         (
             tiny.tree(context="none"),
             V_07,
-            "lack .* tensors .*; the file holds: video U-Net, autoenc",
+            "lack .*; the file holds: video U-Net, auto",
         ),
         ({**V_07, "autoencoder": {"ch": 64}}, V_07, "of different configurations"),
         (
@@ -175,7 +175,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_what_is_neither_folder_nor_file_nor_released(monkeypatch, tmp_path):
-    with pytest.raises(InputError, match="no released model .*dynamicrafter_1024"):
+    with pytest.raises(InputError, match=r"no released model .*dynamicrafter_1024"):
         pretrained.find(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"model=nano: no YAML file, and not one of .*tiny"):
         pretrained.model_config("nano")
@@ -184,7 +184,7 @@ def test_what_is_neither_folder_nor_file_nor_released(monkeypatch, tmp_path):
         pretrained.find(tmp_path / "m.ckpt")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MachineError, match="model hub for Doubiiu/DynamiCrafter_512/model.ckpt"):
+    with pytest.raises(MachineError, match=r"model hub for Doubiiu/DynamiCrafter_512/model\.ckpt"):
         pretrained.find("dynamicrafter_512")
 
 
@@ -225,7 +225,7 @@ def test_videocrafter1_brings_its_image_model_but_not_its_text_model():
     model = released("dynamicrafter_512").state_dict()
     tensors = stored_shapes("keys_vc", "VideoCrafter1_i2v_512")
     _, report = match_weights(model, tensors)
-    assert not (report.missing or report.unexpected)
+    assert (report.missing, report.unexpected) == ((), ())
     assert set(report.reshaped) == {
         f"{UNET_PREFIX}input_blocks.0.0.weight",
         "image_proj_model.latents",
@@ -242,7 +242,7 @@ def test_stable_diffusion_is_a_start_for_the_image_model():
     tensors = to_official({f"{UNET_PREFIX}{name}": tensor for name, tensor in unet.items()})
     model = released("dynamicrafter_256", temporal=False, in_channels=4, learned_gate=False)
     _, report = match_weights(model.unet.state_dict(prefix=UNET_PREFIX), tensors)
-    assert not (report.unexpected or report.reshaped)
+    assert (report.unexpected, report.reshaped) == ((), ())
     assert counted(report.missing) == {"image_cross_attention_kv": 32}
 
 

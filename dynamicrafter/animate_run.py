@@ -1,0 +1,133 @@
+"""`dynamicrafter animate`: items from files, videos into files.
+
+    <run_dir>/videos/<key>.mp4     H.264
+                     <key>.json    prompt, all settings, what the model is, warnings, seconds
+    <run_dir>/items.json           the settings and every item: what `eval` reads
+
+A video whose settings did not change is kept; a stopped run goes on with those that are missing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dynamicrafter import files, tracking
+from dynamicrafter.animate import Animator, Sampling
+from dynamicrafter.command import say
+from dynamicrafter.errors import InputError
+from dynamicrafter.items import Item, Reading, digest, read_items
+from dynamicrafter.media.encode import encode_mp4
+from dynamicrafter.model import pretrained
+from dynamicrafter.model.animation import AnimationConfig
+from dynamicrafter.progress import progress
+
+
+def inputs(config: DictConfig) -> dict[str, str]:
+    """Digests of the model and of the images; everything that can be refused early is."""
+    found = pretrained.find(config.pretrained, config.model)
+    sampling_of(config).resolved(AnimationConfig.from_dict(found.config))
+    reading_of(config)
+    return {"model": found.digest, "images": digest(str(config.image), config.last_image)}
+
+
+def run(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Animate every item of `config` into `folder`; items that are there already are kept."""
+    if config.batch < 1:
+        raise InputError(f"batch is {config.batch}; choose at least 1 video at a time")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    found = pretrained.find(config.pretrained, config.model)
+    model_config = AnimationConfig.from_dict(found.config)
+    sampling = sampling_of(config).resolved(model_config)
+    items = read_items(
+        str(config.image),
+        None if config.prompt is None else str(config.prompt),
+        config.count,
+        model_config.resolution,
+        last_image=config.last_image,
+        reading=reading_of(config),
+    )
+    warnings = sampling.warnings(model_config)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    animator = Animator.from_pretrained(
+        found, device=config.device, precision=config.precision, offload=str(config.offload)
+    )
+    settings = video_settings(config, sampling, animator, inputs(config))
+    identity = files.sha256_json(settings)
+
+    done = [item for item in items if is_done(folder, item, identity)]
+    waiting = [item for item in items if item not in done]
+    plain = OmegaConf.to_container(config, resolve=True)
+    steps = sampling.steps
+    with (
+        tracking.open_run(config.tracking, folder, "animate", plain) as tracker,
+        progress("animate", len(items) * steps, "steps", start=len(done) * steps) as advance,
+    ):
+        for start in range(0, len(waiting), config.batch):
+            batch = waiting[start : start + config.batch]
+            began = time.monotonic()
+            size = len(batch)
+            videos = animator.batch(batch, sampling, lambda _, size=size: advance(size))
+            seconds = round((time.monotonic() - began) / size, 2)
+            record = {"settings": settings, "digest": identity, "seconds": seconds}
+            record |= {"warnings": warnings, "device": str(animator.placement.device)}
+            for item, video in zip(batch, videos, strict=True):
+                path = write_video(folder, item, video, config.fps, record)
+                tracker.video("videos", path, item.prompt)
+    write_items(folder, items, settings)
+    return {"videos": len(items), "reused": len(done), "warnings": warnings}
+
+
+def sampling_of(config: DictConfig) -> Sampling:
+    """The `sampling` part of a config, its types checked."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Sampling), config.sampling))
+
+
+def reading_of(config: DictConfig) -> Reading:
+    """How a config wants its images and prompts to be read."""
+    return Reading(config.fit, config.background, config.long_prompts)
+
+
+def video_settings(
+    config: DictConfig, sampling: Sampling, animator: Animator, digests: dict[str, str]
+) -> dict[str, Any]:
+    """Everything that decides a video beside its own image and prompt."""
+    return {
+        **asdict(sampling),
+        **asdict(reading_of(config)),
+        "fps": config.fps,
+        "precision": animator.placement.precision,
+        **digests,
+    }
+
+
+def write_video(folder: Path, item: Item, video: Any, fps: float, record: dict[str, Any]) -> Path:
+    """Write one video and, once it is whole, the JSON that speaks of it; returns its path."""
+    name = f"videos/{item.key}.mp4"
+    path = folder / name
+    path.with_suffix(".json").unlink(missing_ok=True)  # it spoke of the old video
+    files.write_bytes(path, encode_mp4(video, fps))
+    own = {"key": item.key, "prompt": item.prompt, "video": name}
+    files.write_json(path.with_suffix(".json"), {**own, **record})
+    return path
+
+
+def is_done(folder: Path, item: Item, identity: str) -> bool:
+    """Whether `folder` holds the whole video of an item under the settings of this identity."""
+    path = folder / "videos" / f"{item.key}.json"
+    if not (path.exists() and path.with_suffix(".mp4").exists()):
+        return False
+    record = files.read_json(path)
+    return record["digest"] == identity and record["prompt"] == item.prompt
+
+
+def write_items(folder: Path, items: Sequence[Item], settings: dict[str, Any]) -> None:
+    """Write `items.json` from the records of all items."""
+    records = [files.read_json(folder / "videos" / f"{item.key}.json") for item in items]
+    files.write_json(folder / "items.json", {"settings": settings, "items": records})
