@@ -157,11 +157,11 @@ def _page(source: str, gates: list[Gate], videos: list[tuple[Trial, Path]]) -> s
         pages.Row([number, gate.layer, gate.width, gate.value, gate.learned])
         for number, gate in enumerate(gates, 1)
     ]
-    groups: dict[str, list[Markup]] = {}
+    groups: dict[str, list[tuple[float, Markup]]] = {}
     for trial, path in videos:
-        title = "λ as it is" if trial.part == "unscaled" else f"λ × {trial.factor:g}"
+        title = "λ as it is" if trial.factor == 1 else f"λ × {trial.factor:g}"
         figure = pages.video(path.read_bytes(), f"{trial.part}, {title}", title)
-        groups.setdefault(trial.part, []).append(figure)
+        groups.setdefault(trial.part, []).append((trial.factor, figure))
     unscaled = groups.pop("unscaled", [])
     return pages.render(
         "gates.html",
@@ -171,6 +171,10 @@ def _page(source: str, gates: list[Gate], videos: list[tuple[Trial, Path]]) -> s
             "chart": chart,
             "table": pages.table(columns, rows, "Gate λ of every layer"),
             "prompt": videos[0][0].item.prompt if videos else None,
-            "groups": {part: pages.together(unscaled + made) for part, made in groups.items()},
+            "groups": {part: _in_order(unscaled + made) for part, made in groups.items()},
         },
     )
+
+
+def _in_order(figures: list[tuple[float, Markup]]) -> Markup:
+    return pages.together([figure for _, figure in sorted(figures, key=lambda pair: pair[0])])
