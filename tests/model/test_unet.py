@@ -52,6 +52,34 @@ def test_each_switch_removes_exactly_its_parameters():
     assert full - groups(UNet(image_model)) == set(TEMPORAL)
 
 
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"learned_gate": True},
+        {"in_channels": 8},
+        {"image_context": "global"},
+        {"image_context": "none"},
+        {"temporal": False},
+        {"temporal": False, "image_context": "none"},
+    ],
+    ids=str,
+)
+def test_no_parameter_of_any_variant_is_dead(switches):
+    """Every parameter has a gradient that moves it; biases before a norm of one channel do not.
+
+    The widths are twice those of the other tests: at one channel a group, a norm would undo any
+    constant that was added before it.
+    """
+    model = build(**switches, model_channels=64)
+    frames = 3 if model.config.temporal else 1
+    tokens = {"full": 16 * frames, "global": 4, "none": 0}[model.config.image_context]
+    fs = torch.tensor([3, 9]) if model.config.temporal else None
+    model(*inputs(model, frames, tokens), fs).square().sum().backward()
+    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead
+
+
 def test_a_new_model_predicts_zero():
     model = UNet(TINY)
     assert model(*inputs(model, image_tokens=48)).abs().max() == 0

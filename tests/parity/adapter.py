@@ -15,7 +15,7 @@ from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.autoencoder import Autoencoder, AutoencoderConfig
 from dynamicrafter.model.blocks import timestep_embedding as timestep_embedding
 from dynamicrafter.model.resampler import LinearProjector, Resampler, ResamplerConfig
-from dynamicrafter.model.unet import UNet, UNetConfig
+from dynamicrafter.model.unet import TEXT_TOKENS, UNet, UNetConfig
 from dynamicrafter.model.weights import load_weights
 
 
@@ -67,13 +67,20 @@ def _load(module, state_dict):
     return module.eval()
 
 
+@torch.no_grad()
 def unet(params, state_dict, x, timesteps, context, fs=None):
-    with torch.no_grad():
-        return _load(UNet(unet_config(params)), state_dict)(x, timesteps, context, fs)
+    model = _load(UNet(unet_config(params)), state_dict)
+    return model(x, timesteps, _own_context(model, context), fs)
+
+
+def _own_context(model, context):
+    """A model without image stream reads the text tokens alone; the official one cuts them off."""
+    return context if model.config.image_context != "none" else context[:, :TEXT_TOKENS]
 
 
 def unet_grad_norms(params, state_dict, x, timesteps, context, fs, target):
     model = _load(UNet(unet_config(params)), state_dict)
+    context = _own_context(model, context)
     loss = objective.sample_losses(model(x, timesteps, context, fs), target).mean()
     loss.backward()
     return loss.detach(), _grad_norms(model)
@@ -110,7 +117,8 @@ def autoencoder_decode(params, state_dict, z):
 
 @torch.no_grad()
 def clip_text(params, state_dict, tokens):
-    return _load(encoders.TextEncoder(params["clip_config"]), state_dict)(tokens)
+    skipped = {"penultimate": 1, "last": 0}[params["layer"]]
+    return _load(encoders.TextEncoder(params["clip_config"], skipped), state_dict)(tokens)
 
 
 @torch.no_grad()
@@ -227,8 +235,8 @@ def training_step(case, weights, inputs):
     frames = video.shape[2]
     posterior_noise = rearrange(inputs["posterior_noise_bt"], "(b t) c h w -> b c t h w", t=frames)
     z = model.encode_frames(video, posterior_noise)
-    index = torch.full_like(t, case["cond_frame_index"])
     interpolation = case.get("interp_mode", False)
+    index = torch.full_like(t, 0 if interpolation else case["cond_frame_index"])
     c_concat = objective.keep_ends(z) if interpolation else objective.repeat_frame(z, index)
 
     no_text, no_image = objective.dropped_conditions(inputs["random_num"], case["uncond_prob"])

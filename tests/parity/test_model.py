@@ -72,8 +72,10 @@ def test_autoencoder():
 def test_clip_text():
     name = "clip_text"
     figures = golden.tensors(name)
-    value = adapter.clip_text(golden.config(name), golden.state_dict(name), figures["in.tokens"])
-    golden.assert_close(value, figures["out.penultimate"], golden.NETWORK)
+    for layer in ("penultimate", "last"):
+        config = {**golden.config(name), "layer": layer}
+        value = adapter.clip_text(config, golden.state_dict(name), figures["in.tokens"])
+        golden.assert_close(value, figures[f"out.{layer}"], golden.NETWORK)
 
 
 def test_clip_image_at_every_size():
