@@ -28,7 +28,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.images import as_image, fit
 from dynamicrafter.items import Item
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
-from dynamicrafter.model.gates import scaled_gates
+from dynamicrafter.model.gates import check_factors, read_gates, scaled_gates
 from dynamicrafter.model.placement import Placement
 from dynamicrafter.model.pretrained import Pretrained, load_model
 
@@ -149,7 +149,7 @@ class Animator:
         cls,
         source: str | Path | Pretrained,
         *,
-        model: str | None = None,
+        kind: str | None = None,
         device: str = "auto",
         precision: str = "auto",
         offload: str = "auto",
@@ -157,8 +157,8 @@ class Animator:
         """Load a model folder, an official checkpoint, or a released model by its name.
 
         Args:
-            source: see `model.pretrained.find`; so is `model`.
-            model: what a checkpoint file is, where it does not tell.
+            source: see `model.pretrained.find`.
+            kind: what a checkpoint file is, where it does not tell.
             device: auto, cpu, cuda or mps.
             precision: auto, fp32 or bf16.
             offload: auto, true or false: keep only what is used on the GPU.
@@ -167,7 +167,7 @@ class Animator:
             InputError: no such model or device, or weights that are not what the config says.
         """
         place = choose_device(device)
-        return cls(load_model(source, model=model), place, precision, offload)
+        return cls(load_model(source, kind=kind), place, precision, offload)
 
     def __call__(
         self,
@@ -217,7 +217,7 @@ class Animator:
             InputError: sizes or settings that do not fit, or a last frame too few or too many.
         """
         model, using = self.model, self.placement.using
-        chosen = (sampling or Sampling()).resolved(model.config)
+        chosen = self.check(items, sampling or Sampling())
         first, last = self._ends(items, chosen.mode)
         shape = model.latent_shape(chosen.frames, *first.shape[-2:])
 
@@ -245,12 +245,23 @@ class Animator:
         video = ((video + 1) * 127.5).round().clamp(0, 255).byte()
         return rearrange(video, "b c t h w -> b t h w c").cpu().numpy()
 
+    def check(self, items: Sequence[Item], sampling: Sampling) -> Sampling:
+        """The settings with nothing left open, or a refusal of what `batch` could not do.
+
+        Raises:
+            InputError: as `batch`.
+        """
+        chosen = sampling.resolved(self.model.config)
+        check_factors([gate.layer for gate in read_gates(self.model.unet)], chosen.gates or {})
+        for item in items:
+            self.model.latent_shape(chosen.frames, *item.image.shape[:2])
+            if (item.last is not None) != (chosen.mode == "interp"):
+                verb = "needs" if chosen.mode == "interp" else "has no use for"
+                raise InputError(f"mode={chosen.mode} {verb} a last image ({item.key})")
+        return chosen
+
     def _ends(self, items: Sequence[Item], mode: str) -> tuple[Tensor, Tensor | None]:
         """First and, where the mode has one, last frames: `[b, 3, h, w]` in [-1, 1]."""
-        wanting = [item.key for item in items if (item.last is not None) != (mode == "interp")]
-        if wanting:
-            verb = "needs" if mode == "interp" else "has no use for"
-            raise InputError(f"mode={mode} {verb} a last image ({wanting[0]})")
 
         def pixels(images: list[np.ndarray]) -> Tensor:
             stacked = torch.from_numpy(np.stack(images)).to(self.placement.device)

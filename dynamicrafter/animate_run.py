@@ -29,7 +29,7 @@ from dynamicrafter.progress import progress
 
 def inputs(config: DictConfig) -> dict[str, str]:
     """Digests of the model and of the images; everything that can be refused early is."""
-    found = pretrained.find(config.pretrained, config.model)
+    found = pretrained.find(config.pretrained, config.kind)
     sampling_of(config).resolved(AnimationConfig.from_dict(found.config))
     reading_of(config)
     return {"model": found.digest, "images": digest(str(config.image), config.last_image)}
@@ -41,7 +41,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         raise InputError(f"batch is {config.batch}; choose at least 1 video at a time")
     if config.threads:
         torch.set_num_threads(config.threads)
-    found = pretrained.find(config.pretrained, config.model)
+    found = pretrained.find(config.pretrained, config.kind)
     model_config = AnimationConfig.from_dict(found.config)
     sampling = sampling_of(config).resolved(model_config)
     items = read_items(
@@ -52,12 +52,13 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         last_image=config.last_image,
         reading=reading_of(config),
     )
-    warnings = sampling.warnings(model_config)
-    for warning in warnings:
-        say(f"warning: {warning}")
     animator = Animator.from_pretrained(
         found, device=config.device, precision=config.precision, offload=str(config.offload)
     )
+    animator.check(items, sampling)
+    warnings = sampling.warnings(model_config)
+    for warning in warnings:
+        say(f"warning: {warning}")
     settings = video_settings(config, sampling, animator, inputs(config))
     identity = files.sha256_json(settings)
 

@@ -185,6 +185,8 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{folder} is a file; choose another run_dir") from None
+    except FileNotFoundError:  # a file system that makes no folders, such as /proc
+        raise InputError(f"{folder} cannot be made; choose another run_dir") from None
     lock = filelock.FileLock(Path(folder) / ".lock", blocking=False)
     try:
         with lock:

@@ -45,7 +45,7 @@ class Trial:
 
 def inputs(config: DictConfig) -> dict[str, str]:
     """Digests of the model and of the image."""
-    found = pretrained.find(config.pretrained, config.model)
+    found = pretrained.find(config.pretrained, config.kind)
     if config.image is None:
         return {"model": found.digest}
     sampling_of(config).resolved(AnimationConfig.from_dict(found.config))
@@ -57,7 +57,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Read the gates of `config.pretrained` and animate with scaled ones; write the page."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    found = pretrained.find(config.pretrained, config.model)
+    found = pretrained.find(config.pretrained, config.kind)
     animator = Animator.from_pretrained(
         found, device=config.device, precision=config.precision, offload=str(config.offload)
     )

@@ -179,7 +179,7 @@ def test_from_pretrained_by_folder_and_by_file(animator, images, tmp_path):
     by_folder = Animator.from_pretrained(tmp_path, device="cpu")
     assert np.array_equal(by_folder(images[0], "one", QUICK), expected)
     by_file = Animator.from_pretrained(
-        tmp_path / "model.safetensors", model=str(tmp_path / "model.yaml"), device="cpu"
+        tmp_path / "model.safetensors", kind=str(tmp_path / "model.yaml"), device="cpu"
     )
     assert np.array_equal(by_file(images[0], "one", QUICK), expected)
 

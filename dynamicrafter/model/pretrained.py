@@ -63,13 +63,13 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
     return files.sha256_file(path)
 
 
-def find(source: str | Path, model: str | None = None) -> Pretrained:
+def find(source: str | Path, kind: str | None = None) -> Pretrained:
     """The weights and the config that `source` names.
 
     Args:
         source: a model folder, a checkpoint file, or the name of a released model, which is taken
             from the model hub.
-        model: what a checkpoint file is: a name of conf/model, or a YAML file of that form. None
+        kind: what a checkpoint file is: a name of conf/model, or a YAML file of that form. None
             asks the file, which mostly tells.
 
     Raises:
@@ -78,30 +78,30 @@ def find(source: str | Path, model: str | None = None) -> Pretrained:
     """
     path = Path(source)
     if path.is_dir():
-        return _in_folder(path, model)
+        return _in_folder(path, kind)
     if path.is_file():
-        return Pretrained(path, model_config(model or _recognise(path)))
+        return Pretrained(path, model_config(kind or _recognise(path)))
     if str(source) in RELEASED:
         from dynamicrafter.assets.hub import download_released
 
         weights = download_released(RELEASED[str(source)], RELEASED_FILE)
-        return Pretrained(weights, model_config(model or str(source)))
+        return Pretrained(weights, model_config(kind or str(source)))
     raise InputError(
         f"pretrained={source}: no such model folder or checkpoint, and no released model "
         f"({', '.join(RELEASED)})"
     )
 
 
-def _in_folder(folder: Path, model: str | None) -> Pretrained:
+def _in_folder(folder: Path, kind: str | None) -> Pretrained:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder} is no model folder: {name} is missing")
-    if model is not None:
-        raise InputError(f"{folder} says itself what it is ({CONFIG}); leave model={model} away")
+    if kind is not None:
+        raise InputError(f"{folder} says itself what it is ({CONFIG}); leave kind={kind} away")
     return Pretrained(folder / WEIGHTS, _read_yaml(folder / CONFIG))
 
 
-def model_config(model: str) -> dict[str, Any]:
+def model_config(kind: str) -> dict[str, Any]:
     """The plain config of a model: a name of conf/model, or the path of a YAML file.
 
     Raises:
@@ -109,12 +109,12 @@ def model_config(model: str) -> dict[str, Any]:
     """
     shipped = resources.files("conf").joinpath("model")
     names = sorted(Path(item.name).stem for item in shipped.iterdir() if item.name[-5:] == ".yaml")
-    if model in names:
-        text = shipped.joinpath(f"{model}.yaml").read_text(encoding="utf-8")
+    if kind in names:
+        text = shipped.joinpath(f"{kind}.yaml").read_text(encoding="utf-8")
         return OmegaConf.to_container(OmegaConf.create(text))
-    if Path(model).is_file():
-        return _read_yaml(Path(model))
-    raise InputError(f"model={model}: no YAML file, and not one of {', '.join(names)}")
+    if Path(kind).is_file():
+        return _read_yaml(Path(kind))
+    raise InputError(f"kind={kind}: no YAML file, and not one of {', '.join(names)}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -130,16 +130,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_model(
-    source: str | Path | Pretrained, device: torch.device | str = "cpu", model: str | None = None
+    source: str | Path | Pretrained, device: torch.device | str = "cpu", kind: str | None = None
 ) -> AnimationModel:
     """Load a model, ready to sample from; on the CPU its weights stay mapped to the file.
 
-    `source` and `model` are as for `find`.
+    `source` and `kind` are as for `find`.
 
     Raises:
         InputError: no such model, or its weights are not what the config says.
     """
-    found = source if isinstance(source, Pretrained) else find(source, model)
+    found = source if isinstance(source, Pretrained) else find(source, kind)
     loaded, _ = build(found)
     return loaded.to(device)
 
@@ -203,7 +203,7 @@ def _recognise(path: Path) -> str:
     if name is None:
         raise InputError(
             f"{path} does not tell which model it is ({_looks_like(tensors)}); "
-            "pass model=dynamicrafter_256, _512 or _1024, or a YAML file"
+            "pass kind=dynamicrafter_256, _512 or _1024, or a YAML file"
         )
     return name
 
@@ -212,7 +212,7 @@ def _looks_like(tensors: Mapping[str, Tensor]) -> str:
     """What weights look like, in a few words for an error message."""
     name = released_name(tensors)
     if name:
-        return f"the file looks like model={name}"
+        return f"the file looks like kind={name}"
     prefixes = {UNET_PREFIX: "image U-Net", **PART_GROUPS}
     if any(parameter_group(tensor) == "temporal_transformer" for tensor in tensors):
         prefixes[UNET_PREFIX] = "video U-Net"

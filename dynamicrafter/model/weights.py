@@ -105,6 +105,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_file(path: Path, mapped: bool) -> Any:
+    if path.suffix == ".safetensors":  # torch.load would go by the name
+        raise InputError(f"weights {path} are a torch file; give them the suffix .ckpt")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that are refused in a moment

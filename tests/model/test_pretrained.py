@@ -121,7 +121,7 @@ def test_a_model_folder(tmp_path):
     assert loaded.config.scale_factor == 0.5
     assert not loaded.training
     same_bits(loaded.state_dict(), model.state_dict())
-    with pytest.raises(InputError, match="leave model=tiny away"):
+    with pytest.raises(InputError, match="leave kind=tiny away"):
         pretrained.find(tmp_path / "m", "tiny")
     (tmp_path / "m" / "model.yaml").write_text("a: [1")
     with pytest.raises(InputError, match=r"model\.yaml is no YAML file"):
@@ -177,7 +177,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 def test_what_is_neither_folder_nor_file_nor_released(monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"no released model .*dynamicrafter_1024"):
         pretrained.find(tmp_path / "nothing")
-    with pytest.raises(InputError, match=r"model=nano: no YAML file, and not one of .*tiny"):
+    with pytest.raises(InputError, match=r"kind=nano: no YAML file, and not one of .*tiny"):
         pretrained.model_config("nano")
     write(tmp_path / "m.ckpt", tiny.tree(context="none"))
     with pytest.raises(InputError, match="does not tell which model it is"):
