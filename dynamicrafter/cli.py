@@ -10,6 +10,7 @@ import sys
 VERBS = {
     "demo": ("dynamicrafter.demo", "the whole chain on real clips, from assets to report"),
     "assets": ("dynamicrafter.assets.command", "list, fetch and verify sample clips and weights"),
+    "assets inspect": ("dynamicrafter.model.inspect", "what a checkpoint is; official layout"),
     "curate": ("curation.__main__", "videos → measured, filtered, captioned WebDataset shards"),
     "train": ("train.__main__", "the stages of the recipe, resumable"),
     "animate": ("dynamicrafter.animate", "image + prompt → video"),
