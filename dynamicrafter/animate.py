@@ -28,7 +28,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.images import as_image, fit
 from dynamicrafter.items import Item
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
-from dynamicrafter.model.gates import check_factors, read_gates, scaled_gates
+from dynamicrafter.model.gates import check_factors, scaled_gates
 from dynamicrafter.model.placement import Placement
 from dynamicrafter.model.pretrained import Pretrained, load_model
 
@@ -138,7 +138,7 @@ class Animator:
         model: AnimationModel,
         device: torch.device | None = None,
         precision: str = "fp32",
-        offload: str = "false",
+        offload: bool | str = False,
     ):
         """Wrap a model; the defaults leave it where it is and as it is (see `Placement`)."""
         self.model = model
@@ -152,7 +152,7 @@ class Animator:
         kind: str | None = None,
         device: str = "auto",
         precision: str = "auto",
-        offload: str = "auto",
+        offload: bool | str = "auto",
     ) -> "Animator":
         """Load a model folder, an official checkpoint, or a released model by its name.
 
@@ -161,7 +161,7 @@ class Animator:
             kind: what a checkpoint file is, where it does not tell.
             device: auto, cpu, cuda or mps.
             precision: auto, fp32 or bf16.
-            offload: auto, true or false: keep only what is used on the GPU.
+            offload: auto, True or False: keep only what is used on the GPU.
 
         Raises:
             InputError: no such model or device, or weights that are not what the config says.
@@ -252,7 +252,7 @@ class Animator:
             InputError: as `batch`.
         """
         chosen = sampling.resolved(self.model.config)
-        check_factors([gate.layer for gate in read_gates(self.model.unet)], chosen.gates or {})
+        check_factors(self.model.unet, chosen.gates or {})
         for item in items:
             self.model.latent_shape(chosen.frames, *item.image.shape[:2])
             if (item.last is not None) != (chosen.mode == "interp"):

@@ -43,19 +43,9 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     found = pretrained.find(config.pretrained, config.kind)
     model_config = AnimationConfig.from_dict(found.config)
-    sampling = sampling_of(config).resolved(model_config)
-    items = read_items(
-        str(config.image),
-        None if config.prompt is None else str(config.prompt),
-        config.count,
-        model_config.resolution,
-        last_image=config.last_image,
-        reading=reading_of(config),
-    )
-    animator = Animator.from_pretrained(
-        found, device=config.device, precision=config.precision, offload=str(config.offload)
-    )
-    animator.check(items, sampling)
+    items = items_of(config, model_config.resolution, config.count)
+    animator = animator_of(config, found)
+    sampling = animator.check(items, sampling_of(config))
     warnings = sampling.warnings(model_config)
     for warning in warnings:
         say(f"warning: {warning}")
@@ -88,6 +78,25 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 def sampling_of(config: DictConfig) -> Sampling:
     """The `sampling` part of a config, its types checked."""
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Sampling), config.sampling))
+
+
+def animator_of(config: DictConfig, found: pretrained.Pretrained) -> Animator:
+    """The animator of a model, placed as a config wants it."""
+    return Animator.from_pretrained(
+        found, device=config.device, precision=config.precision, offload=config.offload
+    )
+
+
+def items_of(config: DictConfig, size: tuple[int, int], count: int | None = None) -> list[Item]:
+    """What a config names, fitted to `size`, at most `count`."""
+    return read_items(
+        str(config.image),
+        None if config.prompt is None else str(config.prompt),
+        count,
+        size,
+        last_image=config.last_image,
+        reading=reading_of(config),
+    )
 
 
 def reading_of(config: DictConfig) -> Reading:

@@ -16,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from dynamicrafter import files, pages, tracking
 from dynamicrafter.animate import Animator, Sampling
 from dynamicrafter.animate_run import (
+    animator_of,
     is_done,
+    items_of,
     reading_of,
     sampling_of,
     video_settings,
@@ -24,7 +26,7 @@ from dynamicrafter.animate_run import (
 )
 from dynamicrafter.command import command
 from dynamicrafter.errors import InputError
-from dynamicrafter.items import Item, digest, read_items
+from dynamicrafter.items import Item, digest
 from dynamicrafter.model import pretrained
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.gates import Gate, check_factors, read_gates
@@ -58,14 +60,12 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     if config.threads:
         torch.set_num_threads(config.threads)
     found = pretrained.find(config.pretrained, config.kind)
-    animator = Animator.from_pretrained(
-        found, device=config.device, precision=config.precision, offload=str(config.offload)
-    )
+    animator = animator_of(config, found)
     gates = read_gates(animator.model.unet)
     if not gates:
         raise InputError(f"{config.pretrained} has no image stream, hence no gates")
     files.write_json(folder / "gates.json", {"gates": [asdict(gate) for gate in gates]})
-    trials = _trials(config, animator.model.config, [gate.layer for gate in gates])
+    trials = _trials(config, animator)
     plain = OmegaConf.to_container(config, resolve=True)
     with tracking.open_run(config.tracking, folder, "gates", plain) as tracker:
         tracker.table(
@@ -80,21 +80,14 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     return {"gates": len(gates), "videos": len(videos), "page": str(folder / "gates.html")}
 
 
-def _trials(config: DictConfig, model: AnimationConfig, layers: list[str]) -> list[Trial]:
+def _trials(config: DictConfig, animator: Animator) -> list[Trial]:
     """What is animated: first the model as it is, then each part with each factor."""
     if config.image is None:
         return []
     parts, factors = list(config.layers), [float(factor) for factor in config.factors]
     for factor in factors:
-        check_factors(layers, dict.fromkeys(parts, factor))
-    items = read_items(
-        str(config.image),
-        None if config.prompt is None else str(config.prompt),
-        None,
-        model.resolution,
-        last_image=config.last_image,
-        reading=reading_of(config),
-    )
+        check_factors(animator.model.unet, dict.fromkeys(parts, factor))
+    items = items_of(config, animator.model.config.resolution)
     if len(items) != 1:
         raise InputError(f"image={config.image} names {len(items)} images; gates are tried on one")
     (item,) = items
@@ -114,11 +107,12 @@ def _animate(
 ) -> list[tuple[Trial, Path]]:
     """A video per trial; all of them start from the same noise."""
     base = sampling_of(config).resolved(animator.model.config)
+    digests = inputs(config)
     made = []
     with progress("gates", len(trials) * base.steps, "steps") as advance:
         for trial in trials:
             sampling = base if trial.factor == 1 else _scaled(base, trial)
-            settings = video_settings(config, sampling, animator, inputs(config))
+            settings = video_settings(config, sampling, animator, digests)
             identity = files.sha256_json(settings)
             path = folder / "videos" / f"{trial.item.key}.mp4"
             if is_done(folder, trial.item, identity):

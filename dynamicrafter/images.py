@@ -44,7 +44,7 @@ def open_image(path: str | os.PathLike[str], background: str | None = None) -> n
             image = Image.open(path, formats=FORMATS)
         with image:
             check_size(image.width, image.height, path)
-            return _to_rgb(ImageOps.exif_transpose(image), background, path)
+            return _to_rgb(image, background, path)
     except Image.DecompressionBombError:
         raise InputError(f"{path}: far more pixels than the {LARGEST} allowed") from None
     except _BROKEN as error:
@@ -118,6 +118,7 @@ def fit(image: np.ndarray, size: tuple[int, int], rule: str = "crop") -> np.ndar
 
 
 def _to_rgb(image: Image.Image, background: str | None, name: str | os.PathLike[str]) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         if background is None:
             raise InputError(

@@ -57,8 +57,8 @@ def scaled_gates(unet: UNet, factors: Mapping[str, float]) -> Iterator[None]:
     Raises:
         InputError: no layer has such a name, or the factor is no finite number.
     """
+    check_factors(unet, factors)
     gated = _gated(unet)
-    check_factors(list(gated), factors)
     for layer, attention in gated.items():
         fitting = [name for name in factors if _fits(name, layer)]
         if fitting:
@@ -70,12 +70,13 @@ def scaled_gates(unet: UNet, factors: Mapping[str, float]) -> Iterator[None]:
             attention.gate_factor = 1.0
 
 
-def check_factors(layers: list[str], factors: Mapping[str, float]) -> None:
+def check_factors(unet: UNet, factors: Mapping[str, float]) -> None:
     """Refuse factors that `scaled_gates` could not apply.
 
     Raises:
         InputError: see there.
     """
+    layers = list(_gated(unet)) if factors else []
     for name, factor in factors.items():
         if not any(_fits(name, layer) for layer in layers):
             known = ", ".join(layers) or "none: the model has no image stream"

@@ -2,7 +2,7 @@
 
 The U-Net does nearly all the work, so it alone is lowered to bf16: the weights of its linear and
 convolutional layers are kept in bf16, which autocast would make of them at every call, and
-everything else (norms, embeddings of the schedule, the sampler) stays in fp32. The CLIP towers, the
+everything else (norms, gates, guidance, the sampler) stays in fp32. The CLIP towers, the
 image projection and the autoencoder are used once a video and compute in fp32: decoding in fp16
 overflows at high resolutions and gives black frames.
 
@@ -22,7 +22,7 @@ from dynamicrafter.model.animation import AnimationModel
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
-OFFLOADS = ("auto", "true", "false")
+OFFLOADS = ("auto", True, False)
 ROOMY = 24e9  # bytes of device memory from which all parts stay on the device
 LOWERED_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -41,7 +41,7 @@ class Placement:
         model: AnimationModel,
         device: torch.device,
         precision: str = "auto",
-        offload: str = "auto",
+        offload: bool | str = "auto",
     ):
         """Choose where `auto` leaves the choice, and place what stays on the device.
 
@@ -53,11 +53,11 @@ class Placement:
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision={precision}; choose {', '.join(PRECISIONS)}")
-        if str(offload).lower() not in OFFLOADS:
-            raise InputError(f"offload={offload}; choose {', '.join(OFFLOADS)}")
+        if offload not in OFFLOADS:
+            raise InputError(f"offload={offload}; choose auto, true or false")
         self.device = device
         self.precision: Precision = _best_precision(device) if precision == "auto" else precision
-        self.offload = _is_small(device) if offload == "auto" else str(offload).lower() == "true"
+        self.offload = _is_small(device) if offload == "auto" else bool(offload)
         self._parts = {
             "unet": model.unet,
             "autoencoder": model.first_stage_model,

@@ -1,11 +1,9 @@
 """The denoising U-Net: a training step of the tiny one, a forward pass of the full one."""
 
-from importlib import resources
-
 import torch
-from omegaconf import OmegaConf
 
 from dynamicrafter.model.animation import AnimationConfig
+from dynamicrafter.model.pretrained import model_config
 from dynamicrafter.model.resampler import FRAME_TOKENS
 from dynamicrafter.model.unet import TEXT_TOKENS, UNet
 from tests.bench.matrix import CPU, Machine, network_row
@@ -16,7 +14,7 @@ BATCH = 4  # clips of a training step, as in the demo
 
 def training_rows() -> list[Row]:
     """Forward, backward and optimizer step of the demo's U-Net on latents."""
-    config = read_config("tiny")
+    config = AnimationConfig.from_dict(model_config("tiny"))
     unet, inputs = UNet(config.unet), random_inputs(config, BATCH, CPU)
     target = torch.randn_like(inputs[0][:, : config.unet.out_channels])
     optimizer = torch.optim.AdamW(unet.parameters())
@@ -31,7 +29,7 @@ def training_rows() -> list[Row]:
 
 def forward_rows(machine: Machine) -> list[Row]:
     """One denoising step of one clip by the U-Net of the released 256 model, random weights."""
-    config = read_config("dynamicrafter_256")
+    config = AnimationConfig.from_dict(model_config("dynamicrafter_256"))
     unet = UNet(config.unet).to(machine.device, machine.dtype).eval()
     inputs = random_inputs(config, 1, machine)
 
@@ -40,12 +38,6 @@ def forward_rows(machine: Machine) -> list[Row]:
         return unet(*inputs)
 
     return [network_row(f"256 U-Net, {machine}", work, machine, count=1, unit="clips")]
-
-
-def read_config(name: str) -> AnimationConfig:
-    """A model of conf/model."""
-    text = resources.files("conf").joinpath("model", f"{name}.yaml").read_text(encoding="utf-8")
-    return AnimationConfig.from_dict(OmegaConf.to_container(OmegaConf.create(text)))
 
 
 def random_inputs(config: AnimationConfig, batch: int, machine: Machine) -> tuple:

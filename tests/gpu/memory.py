@@ -17,14 +17,14 @@ import torch
 GIB = 2**30
 # model, limit in GiB (CUDA's own context included), offload, image guidance (third branch), steps
 CASES = (
-    ("dynamicrafter_256", 8, "true", None, 50),
-    ("dynamicrafter_256", 8, "true", 7.5, 3),
-    ("dynamicrafter_256", None, "false", None, 50),
-    ("dynamicrafter_512", 12, "true", None, 50),
-    ("dynamicrafter_512", None, "false", None, 50),
-    ("dynamicrafter_1024", 16, "true", None, 50),
-    ("dynamicrafter_1024", 16, "true", 7.5, 3),
-    ("dynamicrafter_1024", None, "false", None, 3),
+    ("dynamicrafter_256", 8, True, None, 50),
+    ("dynamicrafter_256", 8, True, 7.5, 3),
+    ("dynamicrafter_256", None, False, None, 50),
+    ("dynamicrafter_512", 12, True, None, 50),
+    ("dynamicrafter_512", None, False, None, 50),
+    ("dynamicrafter_1024", 16, True, None, 50),
+    ("dynamicrafter_1024", 16, True, 7.5, 3),
+    ("dynamicrafter_1024", None, False, None, 3),
 )
 
 

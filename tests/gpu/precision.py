@@ -32,7 +32,7 @@ def main() -> None:
         trajectory = sample(model)
         with torch.autocast("cuda", torch.bfloat16):
             autocast = {t: relative(model.unet(*call), exact[t]) for t, call in calls.items()}
-        placement = Placement(model, torch.device("cuda"), "bf16", "false")
+        placement = Placement(model, torch.device("cuda"), "bf16", offload=False)
         with placement.using("unet"):
             lowered = {t: relative(model.unet(*call), exact[t]) for t, call in calls.items()}
             lowered_trajectory = sample(model)

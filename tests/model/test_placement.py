@@ -27,7 +27,7 @@ def relative(value, expected):
 
 
 def test_only_linear_and_convolutional_layers_of_the_unet_are_lowered(model):
-    Placement(model, CPU, "bf16", "false")
+    Placement(model, CPU, "bf16", offload=False)
     dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
     lowered = {name for name, dtype in dtypes.items() if dtype == torch.bfloat16}
     assert all(name.startswith("model.diffusion_model.") for name in lowered)
@@ -42,7 +42,7 @@ def test_lowered_weights_give_what_autocast_gives(model):
     expected = call(model)
     with torch.autocast("cpu", torch.bfloat16):
         autocast = call(model)
-    placement = Placement(model, CPU, "bf16", "false")
+    placement = Placement(model, CPU, "bf16", offload=False)
     with placement.using("unet"):
         lowered = call(model)
     assert torch.equal(lowered, autocast)
@@ -53,7 +53,7 @@ def test_lowered_weights_give_what_autocast_gives(model):
 def test_offload_gives_the_weights_back(model):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     expected = call(model)
-    placement = Placement(model, CPU, "bf16", "true")
+    placement = Placement(model, CPU, "bf16", offload=True)
     with placement.using("unet"):
         assert model.unet.out[-1].weight.dtype == torch.bfloat16
     after = model.state_dict()
@@ -93,7 +93,7 @@ def test_fp16_overflows_in_the_decoder_where_ours_does_not(model):
     model.float()
     with torch.autocast("cpu", torch.float16):
         assert not torch.isfinite(model.decode_latents(z)).all()
-    placement = Placement(model, CPU, "bf16", "false")
+    placement = Placement(model, CPU, "bf16", offload=False)
     # Whatever surrounds it, the autoencoder computes in fp32.
     with torch.autocast("cpu", torch.float16), placement.using("autoencoder"):
         ours = model.decode_latents(z)
@@ -104,7 +104,7 @@ def test_fp16_overflows_in_the_decoder_where_ours_does_not(model):
 def test_choices_that_do_not_exist(model):
     with pytest.raises(InputError, match="precision=fp16; choose auto, fp32, bf16"):
         Placement(model, CPU, "fp16")
-    with pytest.raises(InputError, match="offload=maybe; choose auto, true, false"):
+    with pytest.raises(InputError, match="offload=maybe; choose auto, true or false"):
         Placement(model, CPU, "auto", "maybe")
     assert Placement(model, CPU).precision == "fp32"
     assert not Placement(model, CPU).offload
