@@ -1,13 +1,15 @@
-"""The embedded captioner: says of a clip's motion only what was measured.
+"""The captioners: `embedded` says of a clip's motion only what was measured, `stated` what its
+source says of it, where it says anything.
 
-A captioner is a function of a clip's record and its frames,
+A captioner is a function of a clip's record (a row of `measures.parquet`) and its frames,
 
     caption(record, read_frames, settings) -> Caption
 
-so one that asks a vision-language model can stand beside this one. `read_frames` is called only by
-those that look at pixels; this one does not.
+so one that asks a vision-language model can stand beside these. `read_frames` is called only by
+those that look at pixels; these do not.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from curation.sources import UNKNOWN
+from curation.clip import UNKNOWN
+from dynamicrafter.errors import InputError
+
+CAPTIONER_VERSION = 2
+"""Raised when the same record shall be worded otherwise."""
+
+CAPTIONERS = ("embedded", "stated")
 
 SECTORS = (
     "to the right",
@@ -34,11 +42,18 @@ SECTORS = (
 class CaptionSettings:
     """`captioner` of conf/curate.yaml, where each threshold is explained."""
 
+    name: str
     slow_below: float
     fast_above: float
     min_coherence: float
     confidence_scale: float
     min_action_probability: float
+
+    def __post_init__(self) -> None:
+        if self.name not in CAPTIONERS:
+            raise InputError(
+                f"captioner.name is {self.name!r}; choose one of {', '.join(CAPTIONERS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Caption:
     """What a captioner says of a clip; unknown is `none`."""
 
     dynamic_wording: str  # the motion caption, also the sample's text
-    dynamic_confidence: int  # 0 … 100: how sure that something moves besides the camera
+    dynamic_confidence: int | str  # 0 … 100: how sure that something moves besides the camera; none
     dynamic_source_category: str
     annotated: str  # the wording with its guesses marked and quantified
     source: str  # name of the captioner
@@ -57,16 +72,39 @@ def caption(
     read_frames: Callable[[], np.ndarray],
     settings: CaptionSettings,
 ) -> Caption:
-    """Word the measured speed and direction; an action only as a guess, and only a likely one."""
-    measures = record["measures"]
-    wording = annotated = motion_wording(measures, settings)
-    probability = measures["action_probability"]
-    if probability is not None and probability >= settings.min_action_probability:
-        wording = f"{wording}, possibly {measures['action']}"
-        annotated = f"{annotated} (guess: {measures['action']}, p={probability:.2f})"
+    """Caption a clip; `source` of the result tells by whom."""
+    if settings.name == "stated" and (found := stated(record)) is not None:
+        return found
+    return embedded(record, settings)
+
+
+def stated(record: dict[str, Any]) -> Caption | None:
+    """What the source states in the DCP columns, or None where it says nothing of motion."""
+    extra = json.loads(record["extra"])
+    wording = extra.get("dynamic_wording", UNKNOWN)
+    if wording == UNKNOWN:
+        return None
     return Caption(
         dynamic_wording=wording,
-        dynamic_confidence=confidence(measures["object_motion"], settings.confidence_scale),
+        dynamic_confidence=_whole_number(extra.get("dynamic_confidence")),
+        dynamic_source_category=extra.get("dynamic_source_category", UNKNOWN),
+        annotated=wording,
+        source="stated",
+    )
+
+
+def embedded(record: dict[str, Any], settings: CaptionSettings) -> Caption:
+    """Word the measured speed and direction; an action only as a guess, and only a likely one."""
+    if record.get("object_motion") is None:
+        return Caption(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, "embedded")
+    wording = annotated = motion_wording(record, settings)
+    probability = record.get("action_probability")
+    if probability is not None and probability >= settings.min_action_probability:
+        wording = f"{wording}, possibly {record['action']}"
+        annotated = f"{annotated} (guess: {record['action']}, p={probability:.2f})"
+    return Caption(
+        dynamic_wording=wording,
+        dynamic_confidence=confidence(record["object_motion"], settings.confidence_scale),
         dynamic_source_category=UNKNOWN,
         annotated=annotated,
         source="embedded",
@@ -84,6 +122,13 @@ def motion_wording(measures: dict[str, Any], settings: CaptionSettings) -> str:
     if measures["motion_coherence"] < settings.min_coherence:
         return f"{pace} motion in several directions"
     return f"{pace} motion {SECTORS[round(measures['motion_direction'] / 45) % 8]}"
+
+
+def _whole_number(text: str | None) -> int | str:
+    try:
+        return min(max(round(float(text or "")), 0), 100)
+    except (ValueError, OverflowError):
+        return UNKNOWN
 
 
 def confidence(object_motion: float, scale: float) -> int:

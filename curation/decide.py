@@ -1,137 +1,310 @@
-"""Which shots stay, and why the others do not: one pass over the stored measures.
+"""The fourth pass: one look at all measures, in the order of no machine and no worker.
 
-Figures are measured for every shot and thresholds are applied here, so another threshold costs
-seconds. Nothing depends on the order of the rows.
+    decisions.parquet    row for row as measures.parquet: kept or not, why, and the split
+    funnel.json          how many each step dropped
+
+Memory does not grow with the corpus: rows are streamed, repeats are sought on disk.
 """
 
-import itertools
+import json
+import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from curation.duplicates import IDENTITIES, PICTURES, near_copies, repeated_identities
+from curation.external import Records
+from curation.filters import (
+    DUPLICATE_ID,
+    NEAR_DUPLICATE,
+    NOT_ENCODED,
+    OPTED_OUT,
+    SPLIT_KEYS,
+    STEPS,
+    TOO_SHORT,
+    UNREADABLE,
+    Columns,
+    Filters,
+    judge,
+    needed_measures,
+)
+from curation.gather import TABLE
 from curation.measures.phash import phash_bits
-from dynamicrafter.errors import InputError
-from dynamicrafter.files import sha256_bytes
+from curation.opt_out import is_opted_out
+from curation.tables import TableWriter, count_rows, iterate_batches, iterate_rows
+from dynamicrafter.files import atomic_path, read_json, sha256_bytes, write_json
 
-UNREADABLE, TOO_SHORT, NEAR_DUPLICATE = "unreadable", "too_short", "near_duplicate"
-STEPS = (UNREADABLE, TOO_SHORT, "black", "frozen", "still", "camera_dominated", NEAR_DUPLICATE)
-"""The filters in the order in which they are applied; the first that applies is the reason."""
+DECISIONS, FUNNEL = "decisions.parquet", "funnel.json"
+STATED_CONFIDENCE = "stated_confidence"
+"""A column that filters may look at and that no measure gives: the source states it."""
 
-SPLIT_KEYS = {"clip": "clip_id", "shot": "key"}
-"""What stays together in one split → the column of a shot's row that is hashed."""
-
-
-@dataclass
-class Filters:
-    """`filters` of conf/curate.yaml, where each threshold is explained."""
-
-    max_black_share: float
-    max_frozen_share: float
-    min_object_motion: float
-    max_camera_motion: float
-    camera_dominance: float
-    max_phash_distance: int
-    test_share: float
-    split_by: str
-
-    def __post_init__(self) -> None:
-        if self.split_by not in SPLIT_KEYS:
-            raise InputError(
-                f"filters.split_by is {self.split_by!r}; choose {' or '.join(SPLIT_KEYS)}"
-            )
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("clip_id", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),  # None: kept
+        ("split", pa.string()),
+        ("repeats_row", pa.int64()),  # row of the clip that stays instead, in measures.parquet
+    ]
+)
+_IDENTITY_COLUMNS = (
+    ["key", "clip_id", "video_id", "source", "start_s", "end_s", "caption", "extra"]
+    + ["sha256", "reason", "frames", "whole"]
+)
 
 
-def reason_to_drop(row: dict[str, Any], filters: Filters) -> str | None:
-    """The first per-clip filter that a shot's row fails, or None."""
-    if row["too_short"]:
-        return TOO_SHORT
-    measures = row["measures"]
-    if measures["black_share"] > filters.max_black_share:
-        return "black"
-    if measures["frozen_share"] > filters.max_frozen_share:
-        return "frozen"
-    if measures["object_motion"] < filters.min_object_motion:
-        return "still"
-    if camera_dominates(measures["camera_motion"], measures["object_motion"], filters):
-        return "camera_dominated"
-    return None
+def split_of(text: str, test_share: float) -> str:
+    """`train` or `test`, by a hash of what stays together."""
+    return "test" if _hash64(text) < test_share * 2**64 else "train"
 
 
-def camera_dominates(camera_motion: float, object_motion: float, filters: Filters) -> bool:
-    """Whether the camera moves fast and much faster than the objects; frame diagonals/s."""
-    fast = camera_motion > filters.max_camera_motion
-    return fast and camera_motion > filters.camera_dominance * object_motion
+def decide(filters: Filters, opted_out: frozenset[str], folder: Path) -> dict[str, Any]:
+    """Write the decisions and the funnel of `folder`; return the latter."""
+    with tempfile.TemporaryDirectory(dir=folder, suffix=".partial", prefix=".decide-") as name:
+        return _decide(filters, opted_out, folder, Path(name))
 
 
-def split_of(key: str, test_share: float) -> str:
-    """`train` or `test`, by a hash of the key alone."""
-    return "test" if int(sha256_bytes(key.encode())[:8], 16) < test_share * 2**32 else "train"
-
-
-def decide(rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, Any]]:
-    """Give each shot's row its `reason` (None: kept) and `split`; returns them ordered by key."""
-    decided = []
-    split_key = SPLIT_KEYS[filters.split_by]
-    seen: dict[tuple[int, int], list[np.ndarray]] = {}
-    for row in sorted(rows, key=lambda row: row["key"]):
-        reason = reason_to_drop(row, filters)
-        if reason is None and _repeats(row["measures"]["phash"], seen, filters.max_phash_distance):
-            reason = NEAR_DUPLICATE
-        split = split_of(row[split_key], filters.test_share)
-        decided.append({**row, "reason": reason, "split": split})
-    return decided
-
-
-def funnel(
-    decided: list[dict[str, Any]], failures: dict[str, int], split_by: str
+def _decide(
+    filters: Filters, opted_out: frozenset[str], folder: Path, scratch: Path
 ) -> dict[str, Any]:
-    """Counts of each step: {"steps": [{name, in, out, dropped}], "reasons", "kept", "split_by"}.
+    rows = count_rows(folder / TABLE)
+    reason_codes = np.memmap(scratch / "reasons.bin", np.uint8, "w+", shape=(max(rows, 1),))
+    repeats = np.memmap(scratch / "repeats.bin", np.int64, "w+", shape=(max(rows, 1),))
+    repeats[:] = -1
+    identities = Records(scratch / "identities.bin", IDENTITIES)
+    names = Records(scratch / "names.bin", IDENTITIES)
+    pictures = Records(scratch / "pictures.bin", PICTURES)
+    unknown: Counter[str] = Counter()
+    unreadable: Counter[str] = Counter()
+    first = 0
+    for batch in iterate_batches(folder / TABLE, columns=_columns(filters, folder)):
+        reasons, unsure = _judge_batch(batch, filters, opted_out)
+        unknown.update({reason: int(rows.sum()) for reason, rows in unsure.items()})
+        unreadable.update(
+            reason
+            for reason, code in zip(batch["reason"].to_pylist(), reasons, strict=True)
+            if code == UNREADABLE
+        )
+        codes = np.array([0 if r is None else 1 + STEPS.index(r) for r in reasons], np.uint8)
+        reason_codes[first : first + len(codes)] = codes
+        _collect(batch, codes == 0, first, identities, names, pictures)
+        first += len(codes)
+    for records in (identities, names):  # the same part of a video, then the same key
+        left = Records(scratch / "left.bin", IDENTITIES)
+        for block in records.blocks():
+            left.append(block[reason_codes[block["row"]] == 0])
+        for repeated, stays in repeated_identities(left):
+            reason_codes[repeated] = 1 + STEPS.index(DUPLICATE_ID)
+            repeats[repeated] = stays
+        left.close()
+    if filters.max_phash_distance is not None:
+        left = Records(scratch / "left.bin", PICTURES)
+        for block in pictures.blocks():
+            left.append(block[reason_codes[block["row"]] == 0])
+        for repeated, stays in near_copies(left, filters.max_phash_distance, scratch):
+            reason_codes[repeated] = 1 + STEPS.index(NEAR_DUPLICATE)
+            repeats[repeated] = stays
+    counts = _write(filters, reason_codes, repeats, folder)
+    funnel = _funnel(counts, unknown, unreadable, filters)
+    write_json(folder / FUNNEL, funnel)
+    return funnel
 
-    Args:
-        decided: rows of `decide`.
-        failures: reason → number of clips or spans that gave no shots at all; they are counted
-            with the shots, as `unreadable`.
-        split_by: what the counts of `kept` were split by.
-    """
-    dropped = Counter(row["reason"] for row in decided if row["reason"])
-    kept = Counter(row["split"] for row in decided if row["reason"] is None)
-    by_step = {**dropped, UNREADABLE: sum(failures.values())}
-    left = len(decided) + by_step[UNREADABLE]
+
+def _columns(filters: Filters, folder: Path) -> list[str]:
+    there = set(table_columns(folder))
+    return [*_IDENTITY_COLUMNS, *sorted(needed_measures(filters) & there)]
+
+
+def table_columns(folder: Path) -> list[str]:
+    """The columns of `measures.parquet`."""
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(folder / TABLE).names
+
+
+def columns_of(batch: pa.Table) -> Columns:
+    """Columns as numpy arrays, numbers as float64 with NaN for null, others as objects."""
+    found: Columns = {}
+    for name in batch.column_names:
+        kind = batch.schema.field(name).type
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+            found[name] = batch[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        else:
+            found[name] = np.array([*batch[name].to_pylist(), None], object)[:-1]
+    found[STATED_CONFIDENCE] = np.array(
+        [_confidence(text) for text in batch["extra"].to_pylist()], float
+    )
+    return found
+
+
+def _confidence(extra: str) -> float:
+    try:
+        return float(json.loads(extra).get("dynamic_confidence", "nan"))
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _judge_batch(
+    batch: pa.Table, filters: Filters, opted_out: frozenset[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The reason (a step of the funnel) of each row, but for repeats."""
+    own = np.array([*batch["reason"].to_pylist(), None], object)[:-1]
+    measured = np.array([reason is None for reason in own], bool)
+    reasons = np.full(len(own), None, object)
+    reasons[~measured] = UNREADABLE
+    reasons[own == TOO_SHORT] = TOO_SHORT
+    if opted_out:
+        names = zip(*(batch[n].to_pylist() for n in ("key", "clip_id", "video_id")), strict=True)
+        out = np.array([is_opted_out(opted_out, *ids) for ids in names], bool)
+        reasons[out] = OPTED_OUT
+    there = {name: values for name, values in columns_of(batch).items() if name != "reason"}
+    judged, unknown = judge(there, filters)
+    open_rows = reasons == None  # noqa: E711 - element by element
+    reasons[open_rows] = judged[open_rows]
+    return reasons, {reason: rows & open_rows for reason, rows in unknown.items()}
+
+
+def _collect(
+    batch: pa.Table,
+    kept: np.ndarray,
+    first: int,
+    identities: Records,
+    names: Records,
+    pictures: Records,
+) -> None:
+    """Note what identifies the rows that are still kept, their names, and how they look."""
+    rows = batch.filter(pa.array(kept)).to_pylist()
+    numbers = np.flatnonzero(kept) + first
+    priorities = [_hash64(f"{row['key']}\n{row['caption']}\n{row['extra']}") for row in rows]
+    found = np.empty(len(rows), IDENTITIES)
+    found["identity"] = [
+        _hash64("\n".join(map(str, (row["video_id"], row["start_s"], row["end_s"]))))
+        for row in rows
+    ]
+    found["priority"], found["row"] = priorities, numbers
+    identities.append(found)
+    found["identity"] = [_hash64(row["key"]) for row in rows]
+    names.append(found)
+    seen = [(i, row["phash"]) for i, row in enumerate(rows) if row.get("phash")]
+    if seen:
+        looks = np.empty(len(seen), PICTURES)
+        chosen = [i for i, _ in seen]
+        looks["priority"] = np.array(priorities, np.uint64)[chosen]
+        looks["hashes"] = [phash_bits(phash) for _, phash in seen]
+        looks["row"] = numbers[chosen]
+        pictures.append(looks)
+
+
+def _write(
+    filters: Filters, codes: np.ndarray, repeats: np.ndarray, folder: Path
+) -> Counter[tuple[str | None, str]]:
+    """Write the decisions; count (reason, split)."""
+    counts: Counter[tuple[str | None, str]] = Counter()
+    split_key = SPLIT_KEYS[filters.split_by]
+    with atomic_path(folder / DECISIONS) as temporary:
+        writer = TableWriter(temporary, SCHEMA)
+        first = 0
+        for batch in iterate_batches(
+            folder / TABLE, columns=["key", "clip_id", "video_id", "reason"]
+        ):
+            rows = []
+            stop = first + len(batch)
+            own = zip(
+                batch.to_pylist(), codes[first:stop].tolist(), repeats[first:stop].tolist(),
+                strict=True,
+            )  # fmt: skip
+            for row, code, stays in own:
+                step = None if code == 0 else STEPS[code - 1]
+                reason = row["reason"] if step == UNREADABLE else step
+                split = split_of(row[split_key], filters.test_share)
+                counts[step, split] += 1
+                rows.append(
+                    {
+                        "key": row["key"],
+                        "clip_id": row["clip_id"],
+                        "kept": step is None,
+                        "reason": reason,
+                        "split": split,
+                        "repeats_row": None if stays < 0 else stays,
+                    }
+                )
+            writer.add(rows)
+            first = stop
+        writer.close()
+    return counts
+
+
+def _funnel(
+    counts: Counter[tuple[str | None, str]],
+    unknown: Counter[str],
+    unreadable: Counter[str],
+    filters: Filters,
+) -> dict[str, Any]:
+    """{"steps": [{name, in, out, dropped, unknown}], "reasons", "kept", "split_by"}."""
+    by_step: Counter[str | None] = Counter()
+    for (step, _), count in counts.items():
+        by_step[step] += count
+    left = by_step.total()
     steps = []
     for name in STEPS:
-        count = by_step.get(name, 0)
-        steps.append({"name": name, "in": left, "out": left - count, "dropped": count})
-        left -= count
+        dropped = by_step[name]
+        steps.append(
+            {
+                "name": name,
+                "in": left,
+                "out": left - dropped,
+                "dropped": dropped,
+                "unknown": unknown[name],
+            }
+        )
+        left -= dropped
+    reasons = {step: count for step, count in by_step.items() if step not in (None, UNREADABLE)}
     return {
         "steps": steps,
-        "reasons": dict(sorted({**dropped, **failures}.items())),
-        "kept": {split: kept[split] for split in ("train", "test")},
-        "split_by": split_by,
+        "reasons": dict(sorted({**reasons, **unreadable}.items())),
+        "kept": {split: counts[None, split] for split in ("train", "test")},
+        "split_by": filters.split_by,
     }
 
 
-def _repeats(phash: str, seen: dict[tuple[int, int], list[np.ndarray]], distance: int) -> bool:
-    """Whether a kept clip differs in at most `distance` bits in each of its hashes; else keep it.
+def withdraw(failed: dict[int, list[str]], folder: Path) -> None:
+    """Take back the decision to keep some rows, for reasons that showed only later.
 
-    `seen` holds the kept clips by bands of their first hash: with one band more than bits may
-    differ, two near copies agree in at least one band, so few clips have to be compared.
+    Args:
+        failed: row in measures.parquet → [reason, message].
+        folder: the run folder.
     """
-    bits = phash_bits(phash)
-    bands = _bands(int(bits[0]), distance + 1)
-    for band in bands:
-        for other in seen.get(band, ()):
-            if np.bitwise_count(bits ^ other).max() <= distance:
-                return True
-    for band in bands:
-        seen.setdefault(band, []).append(bits)
-    return False
+    with atomic_path(folder / DECISIONS) as temporary:
+        writer = TableWriter(temporary, SCHEMA)
+        for index, row in enumerate(iterate_rows(folder / DECISIONS)):
+            if index in failed:
+                row |= {"kept": False, "reason": failed[index][0]}
+            writer.add([row])
+        writer.close()
+    funnel = read_json(folder / FUNNEL)
+    last = next(step for step in funnel["steps"] if step["name"] == NOT_ENCODED)
+    last["dropped"], last["out"] = len(failed), last["in"] - len(failed)
+    reasons = Counter(funnel["reasons"]) + Counter(reason for reason, _ in failed.values())
+    funnel["reasons"] = dict(sorted(reasons.items()))
+    funnel["kept"] = dict.fromkeys(("train", "test"), 0)
+    funnel["kept"] |= Counter(split for _, split in kept_rows(folder))
+    write_json(folder / FUNNEL, funnel)
 
 
-def _bands(value: int, count: int) -> list[tuple[int, int]]:
-    edges = [64 * i // count for i in range(count + 1)]
-    return [
-        (i, value >> low & (1 << high - low) - 1)
-        for i, (low, high) in enumerate(itertools.pairwise(edges))
-    ]
+def kept_rows(folder: Path) -> Iterator[tuple[int, str]]:
+    """(row in measures.parquet, split) of each row that stays."""
+    first = 0
+    for batch in iterate_batches(folder / DECISIONS, columns=["kept", "split"]):
+        for i, row in enumerate(batch.to_pylist(), start=first):
+            if row["kept"]:
+                yield i, row["split"]
+        first += len(batch)
+
+
+def _hash64(text: str) -> int:
+    return int(sha256_bytes(text.encode("utf-8", "backslashreplace"))[:16], 16)

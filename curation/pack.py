@@ -1,4 +1,13 @@
-"""Kept shots into the shard folders that training and evaluation read."""
+"""The last pass: captions and encoded clips into shards, from a frozen plan.
+
+    pack/plan-<split>.parquet      which clip lies in which shard, and where its video is
+    pack/<split>-000012.json       a shard that is written: its entry in the manifest, and of what
+    pack/<split>-000012.csv        its rows of the DCP table
+    dataset/<split>/               the shard folder
+
+Shards are of about equal size, none larger than the target by more than a clip and none thin: the
+sizes of the clips are known before the plan is made.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -7,117 +16,220 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from curation.caption import Caption, CaptionSettings, caption
-from curation.measure import clip_path
-from curation.measures import UNITS
-from curation.sources import Clip
+from curation.caption import CAPTIONER_VERSION, CaptionSettings, caption
+from curation.decide import kept_rows
+from curation.encode import (
+    Encoded,
+    EncodeSettings,
+    clip_digest,
+    encoded_size,
+    find_encoded,
+    find_failed,
+)
+from curation.export import write_dcp_csv
+from curation.gather import PIECES, TABLE
+from curation.isolation import Isolated
+from curation.sample import dcp_row, sample_info
+from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_rows
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import read_json, sha256_json
+from dynamicrafter.files import atomic_path, read_json, write_json
 from dynamicrafter.media.decode import read_frames
-from dynamicrafter.shards import Sample, ShardReader, write_shards
+from dynamicrafter.shards import Sample, write_manifest, write_shard
 
 SPLITS = ("train", "test")
+TEXT_BYTES = 4096
+"""Of a shard for each clip besides its video: three tar headers, padding, JSON, caption."""
+
+_PLAN = pa.schema(
+    [
+        ("key", pa.string()),
+        ("row", pa.int64()),  # in measures.parquet
+        ("path", pa.string()),  # of the tar of encoded clips, below the run folder
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A shot that stays: its row, the clip it was cut from, and what is said of it."""
+class PackJob:
+    """A shard: rows [first, stop) of its split's plan."""
 
-    row: dict[str, Any]
-    clip: Clip
-    caption: Caption
+    split: str
+    number: int
+    first: int
+    stop: int
 
     @property
-    def dcp(self) -> dict[str, Any]:
-        """The eight DCP columns; a shot stands as a video of its own under its key."""
-        seconds = round(self.row["end_s"] - self.row["start_s"])
-        hours, minutes = seconds // 3600, seconds // 60 % 60
-        return {
-            "videoid": self.row["key"],
-            "contentUrl": self.clip.extra.get("contentUrl", "none"),
-            "duration": f"PT{hours:02d}H{minutes:02d}M{seconds % 60:02d}S",
-            "page_dir": self.clip.extra.get("page_dir", "none"),
-            "name": self.clip.caption,
-            "dynamic_confidence": self.caption.dynamic_confidence,
-            "dynamic_wording": self.caption.dynamic_wording,
-            "dynamic_source_category": self.caption.dynamic_source_category,
-        }
+    def name(self) -> str:
+        """Name of the shard, without ending."""
+        return f"{self.split}-{self.number:06d}"
 
 
-def describe(
-    decided: list[dict[str, Any]], clips: dict[str, Clip], settings: CaptionSettings, folder: Path
-) -> list[Kept]:
-    """Caption the kept rows, whose clips must be encoded."""
-    kept = []
-    for row in decided:
-        if row["reason"] is None:
-            frames = functools.partial(_read_clip, clip_path(row, folder), row["frames"])
-            kept.append(Kept(row, clips[row["clip_id"]], caption(row, frames, settings)))
-    return kept
+@dataclass(frozen=True)
+class Packing:
+    """What a shard's content depends on besides its clips."""
+
+    captioner: CaptionSettings
+    encode: EncodeSettings
+    digests: dict[str, str]  # step → digest, noted in every sample
+    may_be_passed_on: dict[str, bool]  # source → whether its media may leave this machine
+
+    @property
+    def digest(self) -> str:
+        """Digest of it."""
+        permissions = sorted(self.may_be_passed_on.items())
+        return digest_rows(CAPTIONER_VERSION, asdict(self.captioner), self.digests, permissions)
 
 
-def pack(
-    kept: list[Kept], step_digests: dict[str, str], shard_bytes: int, folder: Path
-) -> dict[str, Any]:
-    """Write `<folder>/dataset/train` and `/test`; a split that is already as it should be stays.
+def make_plan(settings: EncodeSettings, folder: Path) -> dict[int, list[str]]:
+    """Write the plan of each split; return the kept rows that could not be encoded, with reasons.
 
-    Returns:
-        split → {"samples", "frames", "root_digest"}.
+    All clips that stay must be encoded.
     """
-    summary = {}
-    for split in SPLITS:
-        part = sorted(
-            (item for item in kept if item.row["split"] == split), key=lambda i: i.row["key"]
-        )
-        target = folder / "dataset" / split
-        infos = [sample_info(item, step_digests) for item in part]
-        digest = sha256_json({"infos": infos, "shard_bytes": shard_bytes})
-        if not _is_packed(target, digest):
-            samples = _samples(part, infos, folder)
-            write_shards(target, samples, name=split, config_digest=digest, shard_bytes=shard_bytes)
-        summary[split] = {
-            "samples": len(part),
-            "frames": sum(item.row["frames"] for item in part),
-            "root_digest": read_json(target / "manifest.json")["root_digest"],
-        }
-    return summary
+    failed: dict[int, list[str]] = {}
+    plans = {split: folder / "pack" / f"plan-{split}.parquet" for split in SPLITS}
+    pieces = iterate_rows(folder / PIECES)
+    piece: Row = {"first": 0, "rows": 0}
+    with atomic_path(plans["train"]) as train, atomic_path(plans["test"]) as test:
+        writers = {"train": TableWriter(train, _PLAN), "test": TableWriter(test, _PLAN)}
+        rows = iterate_rows(folder / TABLE)
+        number = -1
+        for index, split in kept_rows(folder):
+            while number < index:
+                row, number = next(rows), number + 1
+            while index >= piece["first"] + piece["rows"]:
+                piece = next(pieces)
+                there, lost = {}, {}
+            if not there and not lost:
+                there = find_encoded(piece["piece"], settings, folder)
+                lost = find_failed(piece["piece"], settings, folder)
+            name = clip_digest(row)
+            if name in there:
+                writers[split].add([_planned(row["key"], index, there[name], folder)])
+            elif name in lost:
+                failed[index] = lost[name]
+            else:
+                raise InputError(
+                    f"{row['clip_id']} is not encoded; remove {folder / 'encoded'} and run again"
+                )
+        for writer in writers.values():
+            writer.close()
+    return failed
 
 
-def sample_info(item: Kept, step_digests: dict[str, str]) -> dict[str, Any]:
-    """The sample's JSON: captions, DCP columns, measures with units, facts, source, digests."""
-    row, clip = item.row, item.clip
+def plan_shards(split: str, shard_bytes: int, folder: Path) -> list[PackJob]:
+    """Divide the plan of a split into shards of about equal size, at most `shard_bytes` each."""
+    path = folder / "pack" / f"plan-{split}.parquet"
+    sizes = np.fromiter(
+        (row["size"] + TEXT_BYTES for row in iterate_rows(path)), np.int64, count_rows(path)
+    )
+    if not len(sizes):
+        return []
+    ends = np.cumsum(sizes)
+    count = max(1, -(-int(ends[-1]) // shard_bytes))
+    middles = ends - sizes / 2
+    shard = np.minimum((middles * count / ends[-1]).astype(np.int64), count - 1)
+    borders = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist(), len(sizes)]
+    return [
+        PackJob(split, number, borders[number], borders[number + 1])
+        for number in range(len(borders) - 1)
+    ]
+
+
+def pack_shard(
+    job: PackJob, isolated: Isolated, *, packing: Packing, folder: Path
+) -> dict[str, Any]:
+    """Caption the clips of a shard and write it, unless it is there as it would be written."""
+    entry_path = entry_of(job, folder)
+    target = folder / "dataset" / job.split / f"{job.name}.tar"
+    planned = list(
+        iterate_rows(folder / "pack" / f"plan-{job.split}.parquet", job.first, job.stop)
+    )
+    first, last = planned[0]["row"], planned[-1]["row"]
+    wanted = {row["row"] for row in planned}
+    rows = {
+        number: row
+        for number, row in enumerate(iterate_rows(folder / TABLE, first, last + 1), start=first)
+        if number in wanted
+    }
+    own = [[row["key"], rows[row["row"]]] for row in planned]
+    digest = digest_rows(packing.digest, own)
+    counts = {"samples": len(planned), "frames": sum(row["frames"] for _, row in own)}
+    if _is_packed(entry_path, target, digest):
+        return {**counts, "packed": 0}
+    dcp: list[Row] = []
+    planned.sort(key=lambda row: row["key"])
+    entry = write_shard(target, _samples(planned, rows, packing, dcp, folder))
+    write_dcp_csv(entry_path.with_suffix(".csv"), dcp)
+    write_json(entry_path, {"digest": digest, "entry": entry, **counts})
+    return {**counts, "packed": len(planned)}
+
+
+def entry_of(job: PackJob, folder: Path) -> Path:
+    """Where it stands that a shard is written."""
+    return folder / "pack" / f"{job.name}.json"
+
+
+def finish_split(
+    split: str, jobs: list[PackJob], config_digest: str, folder: Path
+) -> dict[str, Any]:
+    """Declare a split whole: {"samples", "frames", "shards", "bytes", "root_digest"}."""
+    entries = [read_json(entry_of(job, folder)) for job in jobs]
+    shards = [entry["entry"] for entry in entries]
+    manifest = write_manifest(folder / "dataset" / split, shards, config_digest)
+    wanted = {entry_of(job, folder).stem for job in jobs}
+    for path in (folder / "pack").glob(f"{split}-*"):
+        if path.stem not in wanted:
+            path.unlink()
     return {
-        **item.dcp,
-        "caption": asdict(item.caption),
-        "clip_id": clip.clip_id,
-        "start_s": row["start_s"],
-        "end_s": row["end_s"],
-        "fps": row["fps"],
-        "frames": row["frames"],
-        "width": row["width"],
-        "height": row["height"],
-        "source": {"name": clip.source, **clip.extra},
-        "measures": {
-            name: {"value": value, "unit": UNITS[name]} for name, value in row["measures"].items()
-        },
-        "digests": {**row["digests"], **step_digests},
+        "samples": manifest["samples"],
+        "frames": sum(entry["frames"] for entry in entries),
+        "shards": len(shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "root_digest": manifest["root_digest"],
     }
 
 
-def _samples(part: list[Kept], infos: list[dict[str, Any]], folder: Path) -> Iterator[Sample]:
-    for item, info in zip(part, infos, strict=True):
-        video = clip_path(item.row, folder).read_bytes()
-        yield Sample(item.row["key"], video, item.caption.dynamic_wording, info)
+def _planned(key: str, index: int, video: Encoded, folder: Path) -> Row:
+    place = str(video.path.relative_to(folder))
+    return {"key": key, "row": index, "path": place, "offset": video.offset, "size": video.size}
 
 
-def _read_clip(path: Path, frames: int) -> np.ndarray:
-    """Every frame of an encoded clip, uint8 [t, h, w, 3]."""
-    return read_frames(path.read_bytes(), range(frames))
-
-
-def _is_packed(target: Path, digest: str) -> bool:
+def _is_packed(entry_path: Path, target: Path, digest: str) -> bool:
     try:
-        return ShardReader(target).manifest["config_digest"] == digest
-    except InputError:  # not written yet, or damaged since
+        known = read_json(entry_path)
+        return (
+            known["digest"] == digest
+            and target.stat().st_size == known["entry"]["bytes"]
+            and entry_path.with_suffix(".csv").exists()
+        )
+    except (InputError, OSError, KeyError, TypeError):
         return False
+
+
+def _samples(
+    planned: list[Row], rows: dict[int, Row], packing: Packing, dcp: list[Row], folder: Path
+) -> Iterator[Sample]:
+    for item in planned:
+        row = rows[item["row"]]
+        video = Encoded(folder / item["path"], item["offset"], item["size"]).read()
+        said = caption(row, functools.partial(_frames, video, row["frames"]), packing.captioner)
+        dcp.append(dcp_row(row, said))
+        info = sample_info(
+            row,
+            said,
+            size=encoded_size(row, packing.encode),
+            may_be_passed_on=packing.may_be_passed_on[row["source"]],
+            digests=packing.digests,
+        )
+        yield Sample(row["key"], video, said.dynamic_wording, info)
+
+
+def _frames(video: bytes, count: int) -> np.ndarray:
+    """Every frame of an encoded clip, uint8 [t, h, w, 3]."""
+    return read_frames(video, range(count))
+
+

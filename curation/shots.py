@@ -14,9 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynamicrafter.errors import MediaError
+
 LEAD_IN_MARGIN_S = 1.0
-DETECTION_SHORT_SIDE = 72  # pixels; enough for a cut, and cheap
+TINY_SHORT_SIDE = 72  # pixels; enough for a cut, and cheap
+MAX_SHOT_FRAMES = 7200  # 30 s at 240 frames/s; what states less and holds more shall not fill memory
 _ANY_RATE = 24.0  # frames are counted for the detector, not timed
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a frame: all of them small, some of them in full."""
+
+    tiny: np.ndarray  # uint8 BGR [h, w, 3], short side TINY_SHORT_SIDE
+    full: np.ndarray | None  # uint8 RGB [h, w, 3]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class Shot:
 
     start_s: float
     end_s: float
-    frames: list[np.ndarray]  # uint8 RGB [h, w, 3]
+    times: list[float]  # seconds of each frame
+    looks: list[Look]
 
 
 def lead_in_s(max_shot_s: float) -> float:
@@ -34,7 +46,7 @@ def lead_in_s(max_shot_s: float) -> float:
 
 
 def split_into_shots(
-    marked_frames: Iterable[tuple[float, np.ndarray, bool]],
+    marked_frames: Iterable[tuple[float, Look, bool]],
     *,
     span: tuple[float, float],
     from_beginning: bool,
@@ -44,21 +56,24 @@ def split_into_shots(
     """Yield the shots that begin in `span`.
 
     Args:
-        marked_frames: (seconds, frame, whether a cut lies before it), consecutive, from the clip's
+        marked_frames: (seconds, look, whether a cut lies before it), consecutive, from the clip's
             beginning or at least `lead_in_s` before the span.
         span: [start, end) in seconds.
         from_beginning: whether the first frame is the beginning of the clip.
         max_shot_s: longer shots are divided.
         frame_s: duration of a frame, to know the end of the last one.
+
+    Raises:
+        MediaError: `bad_rate`, more frames than any rate gives.
     """
     shot_start: float | None = None  # None: before the first frame that was seen
     divided = True  # whether the present shot is known to be long, so that grid times divide it
     times: list[float] = []
-    frames: list[np.ndarray] = []
+    frames: list[Look] = []
 
     def take(count: int, end_s: float) -> Iterator[Shot]:
         if count and span[0] <= times[0] < span[1]:
-            yield Shot(times[0], end_s, frames[:count])
+            yield Shot(times[0], end_s, times[:count], frames[:count])
         del times[:count], frames[:count]
 
     previous = None
@@ -72,6 +87,8 @@ def split_into_shots(
         if shot_start is not None:
             times.append(time_s)
             frames.append(frame)
+            if len(times) > MAX_SHOT_FRAMES:
+                raise MediaError("bad_rate", f"more than {MAX_SHOT_FRAMES} frames in one shot")
             if not divided and time_s - shot_start >= max_shot_s:
                 divided = True
                 border = next(
@@ -86,16 +103,16 @@ def split_into_shots(
 
 
 def mark_cuts(
-    timed_frames: Iterable[tuple[float, np.ndarray]], ratio: float, difference: float
-) -> Iterator[tuple[float, np.ndarray, bool]]:
-    """Add to each (seconds, frame) whether a cut lies before it.
+    timed_frames: Iterable[tuple[float, Look]], ratio: float, difference: float
+) -> Iterator[tuple[float, Look, bool]]:
+    """Add to each (seconds, look) whether a cut lies before it.
 
     PySceneDetect's AdaptiveDetector: a cut needs a frame difference that stands out from those of
     the two frames on either side, which fast motion does not. The detector's own minimum scene
     length is off: it would make a cut depend on earlier ones.
 
     Args:
-        timed_frames: consecutive (seconds, uint8 RGB [h, w, 3]).
+        timed_frames: consecutive (seconds, look).
         ratio: of the difference to the mean of its neighbours, from which it is a cut.
         difference: mean of hue, saturation and value, 0 … 255, that a cut must have at least.
     """
@@ -105,26 +122,17 @@ def mark_cuts(
     detector = AdaptiveDetector(
         adaptive_threshold=ratio, min_content_val=difference, min_scene_len=0
     )
-    waiting: deque[tuple[float, np.ndarray, int]] = deque()
+    waiting: deque[tuple[float, Look, int]] = deque()
     cuts: set[int] = set()
     for number, (time_s, frame) in enumerate(timed_frames):
         waiting.append((time_s, frame, number))
-        found = detector.process_frame(FrameTimecode(number, _ANY_RATE), _small_bgr(frame))
+        found = detector.process_frame(FrameTimecode(number, _ANY_RATE), frame.tiny)
         cuts.update(cut.frame_num for cut in found)
         if len(waiting) > detector.event_buffer_length:  # that far behind a cut is reported
             time_s, frame, number = waiting.popleft()
             yield time_s, frame, number in cuts
     for time_s, frame, number in waiting:
         yield time_s, frame, number in cuts
-
-
-def _small_bgr(frame: np.ndarray) -> np.ndarray:
-    import cv2
-
-    height, width = frame.shape[:2]
-    scale = DETECTION_SHORT_SIDE / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[..., ::-1]
 
 
 def _crosses(before_s: float, now_s: float, grid_s: float) -> bool:

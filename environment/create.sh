@@ -24,6 +24,8 @@ if [ -n "${TORCH_INDEX:-}" ]; then
     pip install --index-url "$TORCH_INDEX" $(grep -E '^(torch|torchvision)==' environment/main.lock)
 fi
 pip install -r environment/main.lock
+# RapidOCR asks for opencv-python, which fills the same folder as the headless build: that one last.
+pip install --force-reinstall --no-deps "$(grep '^opencv-python-headless==' environment/main.lock)"
 pip install --no-deps --no-build-isolation --editable .
 "$VENV/bin/python" environment/repair_torchvision.py
 "$VENV/bin/python" -m pip --disable-pip-version-check check

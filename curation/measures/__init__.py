@@ -1,15 +1,32 @@
 """What is measured of a shot: pure functions of its frames, every figure with its unit."""
 
-UNITS = {
-    "object_motion": "frame diagonals/s",
-    "camera_motion": "frame diagonals/s",
-    "motion_direction": "degrees, 0 right, 90 up",
-    "motion_coherence": "0 to 1",
-    "motion_curve": "frame diagonals/s, object motion of each frame pair",
-    "black_share": "share of frames",
-    "frozen_share": "share of frames",
-    "phash": "three 64-bit perceptual hashes, hexadecimal",
-    "action": "Kinetics-400 class, guessed",
-    "action_probability": "0 to 1",
-}
+from curation.measures import (
+    action,
+    aesthetic,
+    alignment,
+    cgi,
+    exposure,
+    letterbox,
+    motion,
+    phash,
+    sharpness,
+    text,
+)
+from curation.measures.contract import Measure
+
+MEASURES: tuple[Measure, ...] = (
+    motion.MEASURE,
+    exposure.MEASURE,
+    sharpness.MEASURE,
+    letterbox.MEASURE,
+    phash.MEASURE,
+    cgi.MEASURE,
+    text.MEASURE,
+    alignment.MEASURE,
+    aesthetic.MEASURE,
+    action.MEASURE,
+)
+"""All measures, in the order of their columns."""
+
+UNITS = {name: column.unit for one in MEASURES for name, column in one.columns.items()}
 """Columns of the measures and their units."""

@@ -7,9 +7,11 @@ all the same.
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from curation.measures.contract import Column, Footage, Measure
 from dynamicrafter.features import I3D_ASSET
 
 FRAMES = 16
@@ -53,3 +55,32 @@ def _network(weights: Path):
     from dynamicrafter.features.i3d import load_i3d
 
     return load_i3d(weights)
+
+
+def measure(footage: Footage, settings: None) -> dict[str, Any]:
+    """The likeliest action; nothing without the weights."""
+    weights, _ = available()
+    if weights is None:
+        return {"action": None, "action_probability": None}
+    label, probability = guess_action(footage.frames, weights)
+    return {"action": label, "action_probability": probability}
+
+
+def _digest(settings: None) -> str:
+    """Digest of the asset, which the loader checks the file against."""
+    from dynamicrafter.assets import load_manifest
+
+    return load_manifest()[I3D_ASSET].stored_sha256
+
+
+MEASURE = Measure(
+    name="action",
+    version=1,
+    columns={
+        "action": Column("Kinetics-400 class, guessed", "text"),
+        "action_probability": Column("0 to 1"),
+    },
+    compute=measure,
+    absent=lambda settings: available()[1],
+    weights=_digest,
+)

@@ -29,6 +29,9 @@ MIN_SIDE, MAX_ASPECT = 16, 16
 """Pixels of the short side, and long side over short side. A line is no picture: brought to the
 usual short side it would fill the memory, and no encoder takes it."""
 
+MAX_PIXELS = 2**26
+"""Of one picture: twice 8K. A header may state far more than a machine can hold."""
+
 
 def check_size(width: int, height: int) -> None:
     """Refuse what is no picture.
@@ -42,6 +45,8 @@ def check_size(width: int, height: int) -> None:
             "bad_size",
             f"{width}x{height} pixels; at least {MIN_SIDE} a side and 1:{MAX_ASPECT} are needed",
         )
+    if width * height > MAX_PIXELS:
+        raise MediaError("bad_size", f"{width}x{height} pixels; at most {MAX_PIXELS} are read")
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
@@ -95,6 +100,15 @@ def iterate_frames(
     Raises:
         MediaError: see `probe`; `bad_size`; a file that breaks raises after its last whole frame.
     """
+    resize = Resizer(short_side)
+    for time_s, frame in iterate_pictures(path, start_s):
+        yield time_s, resize(frame)
+
+
+def iterate_pictures(
+    path: str | os.PathLike[str], start_s: float = 0.0
+) -> "Iterator[tuple[float, av.VideoFrame]]":
+    """As `iterate_frames`, but the frames are as decoded, for a `Resizer` to turn into arrays."""
     for back_s in _SEEK_BACK_S:
         target = max(0.0, start_s - back_s)
         with open_video(path) as (opened, stream):
@@ -109,8 +123,42 @@ def iterate_frames(
                 if (frame.width, frame.height) != (first.width, first.height):
                     raise MediaError("unreadable", f"{path} changes its size on the way")
                 if (time_s := _seconds(frame, origin, path)) >= start_s:
-                    yield time_s, _to_array(frame, short_side)
+                    yield time_s, frame
             return
+
+
+class Resizer:
+    """Turns decoded frames into arrays of one size.
+
+    It keeps the scaler of FFmpeg, whose making costs as much as scaling ten small pictures.
+    """
+
+    def __init__(
+        self, short_side: int | None, layout: str = "rgb24", interpolation: str = "BILINEAR"
+    ):
+        """Args are pixels (None keeps the size), FFmpeg's pixel format and scaling method."""
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._short_side, self._layout, self._interpolation = short_side, layout, interpolation
+
+    def __call__(self, frame: "av.VideoFrame") -> np.ndarray:
+        """The frame as uint8 [h, w, 3], upright.
+
+        Raises:
+            MediaError: `bad_size`.
+        """
+        width, height = scaled_size(frame.width, frame.height, self._short_side)
+        picture = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=self._layout,
+            interpolation=self._interpolation,
+            threads=1,
+        ).to_ndarray()  # [h, w, 3]
+        quarter_turns = frame.rotation // 90  # counterclockwise
+        return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
 
 
 def _seconds(frame: "av.VideoFrame", origin: int, path: object) -> float:
@@ -122,15 +170,6 @@ def _ticks(frame: "av.VideoFrame", path: object) -> int:
     if ticks is None:
         raise MediaError("unreadable", f"{path} has frames without a time")
     return ticks
-
-
-def _to_array(frame: "av.VideoFrame", short_side: int | None) -> np.ndarray:
-    width, height = scaled_size(frame.width, frame.height, short_side)
-    picture = frame.to_ndarray(
-        width=width, height=height, format="rgb24", interpolation="BILINEAR"
-    )  # [h, w, 3]
-    quarter_turns = frame.rotation // 90  # counterclockwise
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
 
 
 def _read_own(video: bytes, wanted: np.ndarray, short_side: int | None) -> np.ndarray:
@@ -158,10 +197,11 @@ def _pick(
 ) -> np.ndarray:
     needed = set(wanted.tolist())
     last = int(wanted[-1])
+    resize = Resizer(short_side)
     pictures = {}
     for number, frame in numbered:
         if number in needed:
-            pictures[number] = _to_array(frame, short_side)
+            pictures[number] = resize(frame)
         if number >= last:
             break
     if len(pictures) < len(needed):

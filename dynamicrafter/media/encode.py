@@ -18,19 +18,34 @@ GOP = 12
 """Frames between key frames at most; decoding 16 frames costs half of that with a GOP of 250."""
 
 
-def encode_mp4(frames: Iterable[np.ndarray], fps: float | Fraction) -> bytes:
-    """Encode to h264 mp4 bytes: crf 23, closed GOP ≤ 12, no B-frames, yuv420p, faststart.
+def encoder_version() -> str:
+    """Names the encoder: with another one, equal frames may give other bytes."""
+    import av
+
+    return f"libx264 of PyAV {av.__version__}"
+
+
+def encode_mp4(
+    frames: Iterable[np.ndarray],
+    fps: float | Fraction,
+    *,
+    crf: int = 23,
+    preset: str = "veryfast",
+) -> bytes:
+    """Encode to h264 mp4 bytes: closed GOP ≤ 12, no B-frames, yuv420p, faststart.
 
     Args:
         frames: uint8 RGB [h, w, 3] each, all of one size; an odd last row or column is cut off.
         fps: frames per second; 29.97 and the like become their exact fraction.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        preset: x264's, from ultrafast to placebo.
 
     Raises:
         MediaError: `not_encodable`, for example frames of one pixel's width.
     """
     import av
 
-    options = {"crf": "23", "preset": "veryfast", "x264-params": "open-gop=0:mbtree=0"}
+    options = {"crf": str(crf), "preset": preset, "x264-params": "open-gop=0:mbtree=0"}
     with tempfile.TemporaryDirectory() as folder:  # faststart needs a file that can be reopened
         path = os.path.join(folder, "clip.mp4")
         muxing = {"movflags": "faststart", "fflags": "bitexact"}

@@ -4,6 +4,10 @@ Dense optical flow between frames an eighth of a second apart; a similarity tran
 roll) fitted to it by RANSAC stands for the camera, and what is left over is object motion. Both
 are mean speeds over the picture in **frame diagonals per second**, which depend neither on the
 resolution nor on the frame rate. An object that fills most of the picture is taken for the camera.
+
+A watermark or a logo stands still while the picture moves, and would pass for an object that moves
+against the camera. So while the camera moves, nothing counts as object motion where the clip has
+edges that stay in place throughout: those of the scene would not.
 """
 
 import itertools
@@ -18,6 +22,11 @@ PAIRS_PER_SECOND = 8.0
 SHORT_SIDE = 128  # pixels; flow is computed at this size
 GRID_STEP = 8  # pixels between the flow vectors that the camera is fitted to
 INLIER_PIXELS = 0.5  # a vector this close to the camera's is taken for background
+STILL_PIXELS = 0.25  # a camera that moves less between two frames stands still
+EDGE_FRAMES = 17  # that are looked at for standing edges
+EDGE_STRENGTH = 60.0  # of a standing edge; Sobel of 8 bits, where a step of 16 levels gives 64
+EDGE_STEADINESS = 0.5  # strength of a standing edge over that of the edges that pass there
+EDGE_REACH = 9  # pixels around an edge that its flow spreads to
 _RNG_SEED = 0
 
 
@@ -29,6 +38,7 @@ class Motion:
     camera_speed: float
     direction_deg: float  # of the mean residual flow: 0 right, 90 up, 180 left, 270 down
     coherence: float  # 0 … 1: length of the mean residual vector over the mean length
+    overlay_share: float  # 0 … 1 of the picture: edges that stay in place throughout the clip
     object_curve: list[float]  # object speed of each frame pair
     camera_curve: list[float]  # camera speed of each frame pair
 
@@ -41,14 +51,25 @@ def measure_motion(frames: Sequence[NDArray[np.uint8]], fps: float) -> Motion:
         fps: frames per second.
     """
     step = max(1, min(round(fps / PAIRS_PER_SECOND), len(frames) - 1))
-    gray = [_shrink(frame) for frame in frames[::step]]
+    chosen = frames[::step]
+    return measure_sampled(chosen, [i * step / fps for i in range(len(chosen))])
+
+
+def measure_sampled(frames: Sequence[NDArray[np.uint8]], times: Sequence[float]) -> Motion:
+    """As `measure_motion`, of every frame given; `times` are their seconds, ascending."""
+    gray = [_shrink(frame) for frame in frames]
     height, width = gray[0].shape
-    to_speed = fps / step / math.hypot(height, width)
+    standing = standing_edges(gray)  # [h, w]
     object_curve, camera_curve, means = [], [], []
-    for first, second in itertools.pairwise(gray):
+    for (first, second), (begin, end) in zip(
+        itertools.pairwise(gray), itertools.pairwise(times), strict=True
+    ):
+        to_speed = 1 / ((end - begin) * math.hypot(height, width))
         flow = dense_flow(first, second)  # [h, w, 2]
         camera = camera_flow(flow)
         residual = flow - camera
+        if _mean_norm(camera) > STILL_PIXELS:
+            residual[standing] = 0
         camera_curve.append(to_speed * _mean_norm(camera))
         object_curve.append(to_speed * _mean_norm(residual))
         means.append(to_speed * residual.mean(axis=(0, 1)))
@@ -59,9 +80,35 @@ def measure_motion(frames: Sequence[NDArray[np.uint8]], fps: float) -> Motion:
         camera_speed=float(np.mean(camera_curve)),
         direction_deg=math.degrees(math.atan2(-y, x)) % 360,
         coherence=math.hypot(x, y) / object_speed if object_speed > 0 else 0.0,
+        overlay_share=float(standing.mean()),
         object_curve=object_curve,
         camera_curve=camera_curve,
     )
+
+
+def standing_edges(gray: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Where a clip has the same edge in all of its frames: overlays, or all edges of a still scene.
+
+    The median over time of the gradient keeps what stands and averages out what passes by (as in
+    the watermark estimation of Dekel et al., CVPR 2017, there over many pictures).
+
+    Args:
+        gray: uint8 [h, w] each.
+
+    Returns:
+        bool [h, w], widened by the reach of the flow's smoothing.
+    """
+    import cv2
+
+    chosen = np.linspace(0, len(gray) - 1, min(len(gray), EDGE_FRAMES)).round().astype(int)
+    gradients = [
+        np.stack(cv2.spatialGradient(gray[i]), axis=-1).astype(np.float32) for i in chosen
+    ]  # [h, w, 2] each
+    standing = _norm(np.median(gradients, axis=0))
+    usual = np.median(_norm(np.stack(gradients)), axis=0)
+    strong = (standing > EDGE_STRENGTH) & (standing > EDGE_STEADINESS * usual)
+    kernel = np.ones((EDGE_REACH, EDGE_REACH), np.uint8)
+    return np.asarray(cv2.dilate(strong.astype(np.uint8), kernel), np.bool_)
 
 
 def dense_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -115,5 +162,9 @@ def _shrink(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def _norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.hypot(vectors[..., 0], vectors[..., 1])
+
+
 def _mean_norm(vectors: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(vectors, axis=-1).mean())
+    return float(_norm(vectors).mean())

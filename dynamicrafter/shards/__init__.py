@@ -6,6 +6,13 @@ curation runs can be compared by one digest.
 
 from dynamicrafter.shards.reader import ShardReader
 from dynamicrafter.shards.sample import Sample, sample_key
-from dynamicrafter.shards.writer import write_shards
+from dynamicrafter.shards.writer import write_manifest, write_shard, write_shards
 
-__all__ = ["Sample", "ShardReader", "sample_key", "write_shards"]
+__all__ = [
+    "Sample",
+    "ShardReader",
+    "sample_key",
+    "write_manifest",
+    "write_shard",
+    "write_shards",
+]

@@ -25,7 +25,7 @@ from dynamicrafter.shards.writer import FORMAT, INDEX_SCHEMA, MANIFEST, index_pa
 
 
 class ShardReader:
-    """The samples of a shard folder as a sequence, ordered by key.
+    """The samples of a shard folder as a sequence, shard by shard, each ordered by key.
 
     Attributes:
         folder: the shard folder.

@@ -1,12 +1,15 @@
 """Writes a shard folder whose bytes depend on nothing but the samples.
 
-The manifest is removed first and written last, so a folder with a manifest is whole.
+A shard is written by `write_shard`, by whatever process; `write_manifest` then declares the folder
+whole. `write_shards` does both, one shard after the other. The manifest is removed first and
+written last, so a folder with a manifest is whole.
 """
 
 import json
+import math
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,37 +57,58 @@ def write_shards(
     Raises:
         InputError: a key breaks the rule, is repeated or out of order.
     """
-    import webdataset
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    ordered = _checked(samples)
     shards: list[dict[str, Any]] = []
-    sample = next(ordered, None)
-    while sample is not None:
-        tar_path = folder / f"{name}-{len(shards):06d}.tar"
-        rows: list[dict[str, Any]] = []
-        with (
-            atomic_path(tar_path) as temporary,
-            temporary.open("wb") as file,
-            webdataset.TarWriter(file, user="", group="", mtime=0, encoder=False) as tar,
-        ):
-            while sample is not None and (not rows or tar.tarstream.offset < shard_bytes):
-                rows += _add(tar, sample)
-                sample = next(ordered, None)
-        index_path = index_path_of(tar_path)
-        with atomic_path(index_path) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), temporary)
-        shards.append(
-            {
-                "file": tar_path.name,
-                "bytes": tar_path.stat().st_size,
-                "sha256": sha256_file(tar_path),
-                "index_sha256": sha256_file(index_path),
-                "samples": len(rows) // len(MEMBERS),
-            }
-        )
+    left = _Pushback(_checked(samples))
+    while left.more():
+        shards.append(write_shard(folder / f"{name}-{len(shards):06d}.tar", left, shard_bytes))
+    return write_manifest(folder, shards, config_digest)
+
+
+def write_shard(
+    path: Path, samples: Iterable[Sample], shard_bytes: float = math.inf
+) -> dict[str, Any]:
+    """Write one shard and its index, from `samples` until it is `shard_bytes` long.
+
+    Args:
+        path: of the tar.
+        samples: in ascending order of their keys; consumed one at a time.
+        shard_bytes: the shard is closed once it is this long.
+
+    Returns:
+        Its entry in the manifest.
+    """
+    import webdataset
+
+    rows: list[dict[str, Any]] = []
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        webdataset.TarWriter(file, user="", group="", mtime=0, encoder=False) as tar,
+    ):
+        for sample in samples:
+            rows += _add(tar, sample)
+            if tar.tarstream.offset >= shard_bytes:
+                break
+    index_path = index_path_of(path)
+    with atomic_path(index_path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), temporary)
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+        "index_sha256": sha256_file(index_path),
+        "samples": len(rows) // len(MEMBERS),
+    }
+
+
+def write_manifest(
+    folder: Path, shards: list[dict[str, Any]], config_digest: str
+) -> dict[str, Any]:
+    """Declare `shards`, entries of `write_shard`, to be the whole of `folder`; remove others."""
+    folder.mkdir(parents=True, exist_ok=True)
     _remove_others(folder, shards)
     content = {"format": FORMAT, "config_digest": config_digest, "shards": shards}
     manifest = {
@@ -94,6 +118,22 @@ def write_shards(
     }
     write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+class _Pushback:
+    """An iterator that can be asked whether there is more."""
+
+    def __init__(self, samples: Iterable[Sample]):
+        self._samples = iter(samples)
+        self._next = next(self._samples, None)
+
+    def more(self) -> bool:
+        return self._next is not None
+
+    def __iter__(self) -> Iterator[Sample]:
+        while (sample := self._next) is not None:
+            self._next = next(self._samples, None)
+            yield sample
 
 
 def index_path_of(tar_path: Path) -> Path:

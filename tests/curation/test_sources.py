@@ -2,71 +2,99 @@ import os
 
 import pytest
 
-from curation.sources import read_clips
+from curation.sources import read_clips, source_digest
+from dynamicrafter import assets
 from dynamicrafter.errors import InputError
 
-COLUMNS = {name: name for name in ("videoid", "page_dir", "name", "contentUrl")}
-HEADER = "videoid,contentUrl,duration,page_dir,name\n"
+
+def folder(path, pattern="*.mp4"):
+    return {"name": "mine", "kind": "folder", "path": str(path), "pattern": pattern}
 
 
-def webvid(tmp_path, text, columns=COLUMNS):
-    (tmp_path / "clips.csv").write_text(text)
-    return read_clips({"name": "webvid", "kind": "webvid_csv", "csv": str(tmp_path / "clips.csv"),
-                       "data_dir": str(tmp_path / "data"), "columns": columns})  # fmt: skip
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
 
 
-def test_webvid(tmp_path):
-    clips = webvid(tmp_path, HEADER
-                   + '12,http://x/12.mp4,PT00H00M18S,000001_000050,"A dog, ""Rex"", runs"\n'
-                   + "12,http://x/12.mp4,PT00H00M18S,000001_000050,The same again\n"
-                   + "13,,PT00H00M09S,000001_000050,\n")  # fmt: skip
-    assert [clip.clip_id for clip in clips] == ["000001_000050_12", "000001_000050_13"]
-    assert clips[0].caption == 'A dog, "Rex", runs'
-    assert clips[0].path == tmp_path / "data/videos/000001_000050/12.mp4"
-    assert clips[0].extra == {"page_dir": "000001_000050", "contentUrl": "http://x/12.mp4"}
-    assert clips[1].caption == "none"
-    assert "contentUrl" not in clips[1].extra
-
-
-def test_a_table_cannot_point_outside(tmp_path):
-    with pytest.raises(InputError, match="leaves the folder"):
-        webvid(tmp_path, HEADER + "passwd,x,x,../../../etc,caption\n")
-
-
-def test_other_columns(tmp_path):
-    with pytest.raises(InputError, match="lacks the columns caption"):
-        webvid(tmp_path, HEADER, {**COLUMNS, "name": "caption"})
-    mapped = {"videoid": "id", "page_dir": "dir", "name": "text"}
-    clips = webvid(tmp_path, "id,dir,text\n7,d,A cat\n", mapped)
-    assert (clips[0].clip_id, clips[0].caption) == ("d_7", "A cat")
-
-
-@pytest.mark.parametrize("cell", [b"caf\xe9", b"x" * 200_000])
-def test_a_broken_table_is_named(tmp_path, cell):
-    webvid(tmp_path, HEADER + "1,x,x,p,caption\n")
-    path = tmp_path / "clips.csv"
-    path.write_bytes(path.read_bytes().replace(b"caption", cell))
-    with pytest.raises(InputError, match=r"clips\.csv is no CSV in UTF-8"):
-        read_clips({"name": "webvid", "kind": "webvid_csv", "csv": str(path),
-                    "data_dir": str(tmp_path), "columns": COLUMNS})  # fmt: skip
-
-
-def test_a_file_name_that_is_not_utf8(tmp_path):
-    (tmp_path / os.fsdecode(b"caf\xe9.mp4")).touch()
-    source = {"name": "mine", "kind": "folder", "path": str(tmp_path), "pattern": "*.mp4"}
-    with pytest.raises(InputError, match="not UTF-8; rename the file"):
-        read_clips(source)
+def ids(source):
+    return [clip.clip_id for clip in read_clips(source)]
 
 
 def test_folder(tmp_path):
-    for name in ("b/2.mp4", "a.mp4", "a.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    source = {"name": "mine", "kind": "folder", "path": str(tmp_path), "pattern": "*.mp4"}
-    assert [clip.clip_id for clip in read_clips(source)] == ["a.mp4", "b/2.mp4"]
+    touch(tmp_path, "b/2.mp4", "a.mp4", "a.txt", "b/1.MP4", "c.mkv")
+    first, *_ = read_clips(folder(tmp_path))
+    assert (first.root, first.path) == (str(tmp_path), "a.mp4")
+    assert (first.source, first.caption, first.reason) == ("mine", "none", "")
+    assert ids(folder(tmp_path)) == ["a.mp4", "b/1.MP4", "b/2.mp4"]
+    assert ids(folder(tmp_path, ["*.mkv", "a.*"])) == ["a.mp4", "a.txt", "c.mkv"]
+    assert ids(folder(tmp_path, "b/*.mp4")) == ["b/1.MP4", "b/2.mp4"]
+
+
+def test_a_source_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="holds no clip"):
-        read_clips({**source, "pattern": "*.mkv"})
+        read_clips(folder(tmp_path))
     with pytest.raises(InputError, match="no folder"):
-        read_clips({**source, "path": str(tmp_path / "nowhere")})
-    with pytest.raises(InputError, match=r"source\.kind is 'ftp'"):
-        read_clips({**source, "kind": "ftp"})
+        read_clips(folder(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"source\.kind is 'ftp'; the kinds are table, "):
+        read_clips({**folder(tmp_path), "kind": "ftp"})
+    with pytest.raises(InputError, match=r"source\.path is not set"):
+        read_clips({"name": "mine", "kind": "folder"})
+
+
+def test_names_that_cannot_be_ids(tmp_path):
+    touch(tmp_path, os.fsdecode(b"caf\xe9.mp4"), "b.mp4")
+    good, bad = read_clips(folder(tmp_path))
+    assert (good.clip_id, good.reason) == ("b.mp4", "")
+    assert (bad.clip_id, bad.reason, bad.path) == ("caf\\xe9.mp4", "bad_name", "")
+    assert "rename the file" in bad.message
+
+
+def test_links(tmp_path):
+    touch(tmp_path, "in/a.mp4", "out.mp4")
+    (tmp_path / "in/b.mp4").symlink_to("a.mp4")
+    (tmp_path / "in/c.mp4").symlink_to("../out.mp4")
+    (tmp_path / "in/sub").symlink_to(tmp_path)
+    a, b, c = read_clips(folder(tmp_path / "in"))
+    assert (a.reason, b.reason, c.reason) == ("", "", "bad_path")
+    assert "leaves the folder" in c.message
+    (tmp_path / "link").symlink_to("in")  # what the user names may itself be a link
+    assert ids(folder(tmp_path / "link")) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_the_digest_of_a_folder_sees_names_sizes_and_times(tmp_path):
+    touch(tmp_path, "a.mp4", "note.txt")
+    seen = [source_digest(folder(tmp_path))]
+    (tmp_path / "note.txt").write_text("no clip")
+    assert source_digest(folder(tmp_path)) == seen[0]
+    (tmp_path / "a.mp4").write_text("more")
+    seen.append(source_digest(folder(tmp_path)))
+    os.utime(tmp_path / "a.mp4", (1, 1))
+    seen.append(source_digest(folder(tmp_path)))
+    (tmp_path / "a.mp4").rename(tmp_path / "b.mp4")
+    seen.append(source_digest(folder(tmp_path)))
+    assert len(set(seen)) == 4
+
+
+def test_the_digest_of_a_table_is_of_its_content(tmp_path):
+    table = tmp_path / "clips.csv"
+    table.write_text("path,caption\na.mp4,A\n")
+    source = {"name": "own", "kind": "table", "table": str(table), "data_dir": "d",
+              "path": "path", "clip_id": "path", "caption": "caption"}  # fmt: skip
+    before = source_digest(source)
+    os.utime(table, (1, 1))
+    assert source_digest(source) == before
+    table.write_text("path,caption\na.mp4,B\n")
+    assert source_digest(source) != before
+    with pytest.raises(InputError, match="there is no file"):
+        source_digest({**source, "table": str(tmp_path / "absent.csv")})
+
+
+def test_assets(tmp_path, monkeypatch):
+    name = "big-buck-bunny"
+    monkeypatch.setattr(assets, "path", lambda name: tmp_path / f"{name}.mp4")
+    source = {"name": "demo", "kind": "assets", "assets": [name]}
+    (clip,) = read_clips(source)
+    assert (clip.clip_id, clip.root, clip.path) == (name, str(tmp_path), f"{name}.mp4")
+    assert set(clip.extra) == {"licence", "attribution"}
+    assert source_digest(source) != source_digest({**source, "assets": ["sports2d"]})
