@@ -106,15 +106,32 @@ def encode_clip(row: Row, settings: EncodeSettings) -> bytes:
     """Decode the frames of a row of `measures.parquet` again and encode them.
 
     Raises:
-        MediaError: the file is not what it was.
+        MediaError: the file is not what it was, or gives less when its middle is read alone.
     """
     clip = clip_of(row)
     refuse_changed(clip, row)
     resize = Resizer(settings.short_side)
     with local_file(clip) as path:
         pictures = iterate_pictures(path, row["start_s"])
-        frames = (resize(picture) for _, picture in itertools.islice(pictures, row["frames"]))
+        frames = (resize(picture) for picture in _exactly(row, pictures))
         return encode_mp4(frames, row["fps"], crf=settings.crf, preset=settings.preset)
+
+
+def _exactly(row: Row, pictures: Iterator[tuple[float, Any]]) -> Iterator[Any]:
+    """As many pictures as the row says.
+
+    Raises:
+        MediaError: `unreadable`, there are fewer.
+    """
+    number = 0
+    for number, (_, picture) in enumerate(itertools.islice(pictures, row["frames"]), start=1):
+        yield picture
+    if number < row["frames"]:
+        raise MediaError(
+            "unreadable",
+            f"{row['path']} gives {number} of {row['frames']} frames when read from "
+            f"{row['start_s']:g} s on",
+        )
 
 
 def clip_of(row: Row) -> Clip:

@@ -25,7 +25,7 @@ from curation.measure import (
     values_path,
 )
 from curation.tables import Row, TableWriter, read_note, read_rows
-from dynamicrafter.files import atomic_path, sha256_file
+from dynamicrafter.files import atomic_path, sha256_file, sha256_json
 from dynamicrafter.shards import sample_key
 
 TABLE, PIECES = "measures.parquet", "pieces.parquet"
@@ -66,6 +66,9 @@ FACTS = [
     _field("fps", _REAL, "frames/s"),
     _field("duration_s", _REAL, "s, of the file as it states"),
 ]
+HERE_ONLY = ("root", "mtime_ns", "message")
+"""Columns that tell of this machine; the note `content` is a digest of all others."""
+
 _PIECE_SCHEMA = [
     ("piece", _TEXT),
     ("part", _TEXT),
@@ -108,15 +111,19 @@ def gather(
     with atomic_path(table) as temporary, atomic_path(index) as temporary_index:
         writer = TableWriter(temporary, schema)
         pieces = TableWriter(temporary_index, pa.schema(_PIECE_SCHEMA))
+        content = hashlib.sha256()
         first = 0
         for part in parts(folder):
             for piece, rows in _rows_of_part(part, settings, tasks, folder):
                 writer.add(rows)
+                for row in rows:
+                    said = {name: value for name, value in row.items() if name not in HERE_ONLY}
+                    content.update(sha256_json(said).encode())
                 failed = sum(row["frames"] is None for row in rows)
                 own = {"piece": piece.digest, "part": part, "first": first}
                 pieces.add([{**own, "rows": len(rows), "failed": failed}])
                 first += len(rows)
-        writer.close()
+        writer.close({"content": content.hexdigest()})
         pieces.close()
 
 

@@ -28,7 +28,7 @@ from dynamicrafter.media.probe import probe
 VERSION = 1
 INSPECT = f"inspect-{VERSION}"
 LONGEST_S = 7 * 24 * 3600.0  # a week; a container that states more is damaged, or made to harm
-MAX_FPS = 240.0
+MIN_FPS, MAX_FPS = 1.0, 240.0  # what is stated beyond them is a mistake, or no film
 
 _TEXT = pa.string()
 SCHEMA = pa.schema(
@@ -56,6 +56,7 @@ class Span:
 
     clip_id: str
     sha256: str  # of the file
+    caption: str  # the stock caption, which some measures look at
     fps: float
     clip_start_s: float
     clip_end_s: float | None  # None: to the end of the file
@@ -105,8 +106,10 @@ def inspect_clip(clip: Clip, listed: list[int] | None) -> dict[str, Any]:
         fps = float(facts.fps)
         if not facts.duration_s <= LONGEST_S:
             raise MediaError("bad_duration", f"{clip.path} states {facts.duration_s:g} s")
-        if not 0 < fps <= MAX_FPS:
-            raise MediaError("bad_rate", f"{clip.path} states {fps:g} frames/s; 240 at most")
+        if not MIN_FPS <= fps <= MAX_FPS:
+            raise MediaError(
+                "bad_rate", f"{clip.path} states {fps:g} frames/s, not {MIN_FPS:g} to {MAX_FPS:g}"
+            )
         if clip.start_s >= facts.duration_s > 0:
             raise MediaError(
                 "bad_time", f"{clip.path} lasts {facts.duration_s:g} s, the clip begins later"
@@ -162,6 +165,7 @@ def spans_of(clip: Clip, facts: dict[str, Any], span_s: float) -> list[Span]:
         Span(
             clip_id=clip.clip_id,
             sha256=facts["sha256"],
+            caption=clip.caption,
             fps=facts["fps"],
             clip_start_s=clip.start_s,
             clip_end_s=clip.end_s,

@@ -7,6 +7,7 @@ Every file is named after all that its content depends on, so what is there need
 another threshold measures nothing, another setting of one measure only that one.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ SHOTS_VERSION = 1
 
 SHOTS, VALUES, QUARANTINE = "shots", "measures", "quarantine"
 TOO_SHORT, CHANGED = "too_short", "changed"
+BAD_RATE, NO_FRAMES = "bad_rate", "no_frames"
+MAX_UNEVENNESS = 1.5
+"""Between a shot's own frame rate and the file's, at which it is encoded. A shot that is off by more
+would play too fast or too slow."""
 
 SHOT_SCHEMA = pa.schema(
     [
@@ -40,7 +45,7 @@ SHOT_SCHEMA = pa.schema(
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
         ("frames", pa.int32()),
-        ("reason", pa.string()),  # `too_short`, or why there is no shot
+        ("reason", pa.string()),  # `too_short`, `bad_rate`, or why there is no shot
         ("message", pa.string()),
     ]
 )
@@ -175,7 +180,7 @@ def _measure(
         except MediaError as failure:
             found, error = [], failure
         for shot, results in found:
-            shots.append({"span": number, "message": None, **shot})
+            shots.append({"span": number, **shot})
             for task in tasks:
                 values[task.name].append(results.get(task.name, {}))
         if error is not None:
@@ -220,10 +225,20 @@ def measure_span(
 def _shots(path: Path, span: Span, settings: MeasureSettings) -> Iterator[Shot]:
     begin = max(span.clip_start_s, span.start_s - lead_in_s(settings.max_shot_s))
     end_s = float("inf") if span.end_s is None else span.end_s
+    looks = _looks(path, begin, span, settings)
+    first = next(looks, None)
+    if first is None and span.start_s == span.clip_start_s:
+        raise MediaError(NO_FRAMES, f"{path.name} has no frame from {begin:g} s on")
+    # After a gap as long as a shot may be, another one begins whatever came before.
+    after_gap = first is not None and first[0] - begin >= settings.max_shot_s
     return split_into_shots(
-        mark_cuts(_looks(path, begin, span, settings), settings.cut_ratio, settings.cut_difference),
+        mark_cuts(
+            itertools.chain([first] if first else [], looks),
+            settings.cut_ratio,
+            settings.cut_difference,
+        ),
         span=(span.start_s, end_s),
-        from_beginning=begin == span.clip_start_s,
+        from_beginning=begin == span.clip_start_s or after_gap,
         max_shot_s=settings.max_shot_s,
         frame_s=1 / span.fps,
     )
@@ -242,7 +257,7 @@ def _looks(
             return
         tick = int(time_s * SAMPLES_PER_SECOND)  # of the file's own time, whatever the span
         yield time_s, Look(tiny(picture), full(picture) if tick > last else None)
-        last = tick
+        last = max(last, tick)
 
 
 def _describe(
@@ -250,15 +265,23 @@ def _describe(
 ) -> tuple[Row, dict[str, Row]]:
     seen = [(time, look.full) for time, look in zip(shot.times, shot.looks, strict=True)]
     sampled = [(time, full) for time, full in seen if full is not None]
-    too_short = len(shot.looks) < max(settings.min_shot_frames, 2) or len(sampled) < 2
+    count = len(shot.looks)
+    stated = (shot.end_s - shot.start_s) * span.fps
+    reason = message = None
+    if count < max(settings.min_shot_frames, 2) or len(sampled) < 2:
+        reason = TOO_SHORT
+    elif not count / MAX_UNEVENNESS <= stated <= count * MAX_UNEVENNESS:
+        reason = BAD_RATE
+        message = f"{count} frames, but {stated:.0f} at the {span.fps:g} frames/s of the file"
     row = {
         "key": sample_key(span.clip_id, (shot.start_s, shot.end_s)),
         "start_s": shot.start_s,
         "end_s": shot.end_s,
-        "frames": len(shot.looks),
-        "reason": TOO_SHORT if too_short else None,
+        "frames": count,
+        "reason": reason,
+        "message": message,
     }
-    if too_short:
+    if reason:
         return row, {}
     footage = Footage(
         frames=[full for _, full in sampled],

@@ -20,6 +20,7 @@ from curation.datasheet import write_datasheet
 from curation.decide import DECISIONS, FUNNEL, STATED_CONFIDENCE
 from curation.encode import EncodeSettings
 from curation.engines import EngineSettings, Seat, open_engine
+from curation.engines.slurm import rank_and_count
 from curation.export import concatenate
 from curation.filters import Filters, refuse_absent
 from curation.gather import TABLE
@@ -31,7 +32,7 @@ from curation.opt_out import OPT_OUT, read_ids
 from curation.pack import Packing
 from curation.passes import Passes
 from curation.sources import read_clips, source_digest
-from curation.tables import count_rows, digest_rows, iterate_batches
+from curation.tables import count_rows, digest_rows, iterate_batches, read_note
 from dynamicrafter.command import say
 from dynamicrafter.errors import FailedShareError
 from dynamicrafter.files import read_json, sha256_file, sha256_json, write_json
@@ -60,6 +61,11 @@ def inputs(config: Any) -> dict[str, str]:
     return found
 
 
+def leads(config: Any) -> bool:
+    """Whether this process holds the run folder: of the ranks of a Slurm array the first."""
+    return config.engine.name != "slurm" or rank_and_count()[0] == 0
+
+
 def run(config: Any, folder: Path) -> dict[str, Any]:
     """Curate the source of `config` into `folder` and return the summary.
 
@@ -79,8 +85,9 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     for name, reason in absent.items():
         say(f"measure {name} is absent: {reason}")
 
-    given = read_json(folder / RUN)["inputs"]  # what `inputs` found
-    seat = Seat(config.workers, config.unit_timeout_s, folder, digest_rows(plain(config), given))
+    begun = read_json(folder / RUN)
+    given = begun["inputs"]  # what `inputs` found
+    seat = Seat(config.workers, config.unit_timeout_s, folder, begun["digest"][:16])
     with open_engine(engine_settings, seat) as engine:
         passes = Passes(engine, folder, config.unit_timeout_s)
         listed = digest_rows(given["source"], given.get("files"), plain(config.list), source)
@@ -170,7 +177,8 @@ def _finish(
     funnel = read_json(folder / FUNNEL)
     digests = {
         **{split: dataset[split]["root_digest"] for split in pack.SPLITS},
-        **{name: sha256_file(folder / name) for name in (TABLE, DECISIONS, FUNNEL, "dcp.csv")},
+        **{name: sha256_file(folder / name) for name in (DECISIONS, FUNNEL, "dcp.csv")},
+        TABLE: read_note(folder / TABLE, "content"),
     }
     write_json(folder / "manifest.json", {"digests": digests, "root_digest": sha256_json(digests)})
     summary = {

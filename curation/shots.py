@@ -19,6 +19,7 @@ from dynamicrafter.errors import MediaError
 LEAD_IN_MARGIN_S = 1.0
 TINY_SHORT_SIDE = 72  # pixels; enough for a cut, and cheap
 MAX_SHOT_FRAMES = 7200  # 30 s at 240 frames/s; what states less and holds more shall not fill memory
+MAX_SHOT_BYTES = 2**29  # of the small pictures of one shot; thin ones are ten times as large
 _ANY_RATE = 24.0  # frames are counted for the detector, not timed
 
 
@@ -87,14 +88,12 @@ def split_into_shots(
         if shot_start is not None:
             times.append(time_s)
             frames.append(frame)
-            if len(times) > MAX_SHOT_FRAMES:
-                raise MediaError("bad_rate", f"more than {MAX_SHOT_FRAMES} frames in one shot")
+            if len(times) > min(MAX_SHOT_FRAMES, MAX_SHOT_BYTES // frame.tiny.nbytes):
+                raise MediaError("bad_rate", f"more than {len(times) - 1} frames in one shot")
             if not divided and time_s - shot_start >= max_shot_s:
                 divided = True
-                border = next(
-                    i for i in range(1, len(times)) if _crosses(times[i - 1], times[i], max_shot_s)
-                )
-                yield from take(border, times[border])
+                while border := _border(times, max_shot_s):  # a gap may hold several
+                    yield from take(border, times[border])
             if times[0] >= span[1]:
                 return
         previous = time_s
@@ -133,6 +132,12 @@ def mark_cuts(
             yield time_s, frame, number in cuts
     for time_s, frame, number in waiting:
         yield time_s, frame, number in cuts
+
+
+def _border(times: list[float], grid_s: float) -> int | None:
+    """Number of the first frame beyond a multiple of `grid_s`, None if all lie between two."""
+    pairs = range(1, len(times))
+    return next((i for i in pairs if _crosses(times[i - 1], times[i], grid_s)), None)
 
 
 def _crosses(before_s: float, now_s: float, grid_s: float) -> bool:

@@ -33,8 +33,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
 
 def read_note(path: Path, name: str) -> str:
     """What `write_rows` noted under `name`."""
-    metadata = _open(path).schema_arrow.metadata or {}
-    return metadata[name.encode()].decode()
+    return _open(path).metadata.metadata[name.encode()].decode()
 
 
 def iterate_rows(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Row]:
@@ -83,9 +82,10 @@ class TableWriter:
             if len(self._rows) == self.GROUP_ROWS:
                 self._flush()
 
-    def close(self) -> None:
-        """Write what is left."""
+    def close(self, notes: dict[str, str] | None = None) -> None:
+        """Write what is left; `notes` go into the file's metadata."""
         self._flush()
+        self._writer.add_key_value_metadata(notes or {})
         self._writer.close()
 
     def _flush(self) -> None:

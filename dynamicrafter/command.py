@@ -4,6 +4,8 @@ A room gives a module with two functions, and its main is one line:
 
     inputs(config) -> {name: digest}     what the result depends on besides the config
     run(config, folder) -> summary       does the work; resumes what `folder` already holds
+    leads(config) -> bool                optional, where several processes share a run: whether this
+                                         one holds the folder; the others only `run`
 
     main = command("curate", "curation.pipeline")
 """
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 INTERRUPTED = 130
+FOLLOW_S = 24 * 3600.0  # seconds that a process waits for the one that leads
 
 
 def command(config_name: str, module: str) -> Callable[[], None]:
@@ -95,8 +98,11 @@ def run_in_folder(config, module: str) -> None:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     folder = Path(plain["run_dir"])
     started = time.monotonic()
+    room = importlib.import_module(module)
+    if not getattr(room, "leads", lambda config: True)(config):
+        _follow(room, config, plain, folder)
+        return
     with files.folder_lock(folder):
-        room = importlib.import_module(module)
         inputs = room.inputs(config)
         digest = runs.digest(plain, inputs)
         if runs.finished(folder, digest) is not None:
@@ -107,6 +113,23 @@ def run_in_folder(config, module: str) -> None:
         seconds = time.monotonic() - started
         runs.finish(folder, digest, summary, seconds)
     say(f"{folder}: done in {seconds:.0f} s")
+
+
+def _follow(room: Any, config: Any, plain: dict[str, Any], folder: Path) -> None:
+    """Work in a run that another process leads, once it has begun."""
+    from dynamicrafter import runs
+
+    digest = runs.digest(plain, room.inputs(config))
+    if runs.finished(folder, digest) is not None:
+        say(f"{folder}: already whole, nothing to do")
+        return
+    began = time.monotonic()
+    while not runs.has_begun(folder, digest):
+        if time.monotonic() - began > FOLLOW_S:
+            raise MachineError(f"{folder}: the leading process has not begun this run; start it")
+        time.sleep(0.5)
+    room.run(config, folder)
+    say(f"{folder}: this process has done its share")
 
 
 def exit_code(main: Callable[[], object]) -> int:

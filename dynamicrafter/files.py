@@ -11,6 +11,8 @@ import os
 import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 TEMPORARY_SUFFIX = ".partial"
+SECONDS_OF_DOUBT = 24 * 3600.0  # for which a file of another machine may still be written
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = _temporary(path)
     try:
         yield temporary
         _flush(temporary)
@@ -56,7 +59,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists")
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -64,6 +67,16 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name that tells whose it is, so that nobody sweeps away what another still writes."""
+    owner = f"{_host()}-{os.getpid()}"
+    return path.parent / f".{path.name}.{owner}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+
+
+def _host() -> str:
+    return sha256_bytes(socket.gethostname().encode())[:6]
 
 
 def _flush(path: Path) -> None:
@@ -130,14 +143,34 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def sweep_temporaries(folder: str | os.PathLike[str]) -> int:
-    """Delete what an interrupted writer left below `folder`; return how many things that were."""
-    leftovers = list(Path(folder).rglob(f".*{TEMPORARY_SUFFIX}"))
+    """Delete what an interrupted writer left below `folder`; return how many things that were.
+
+    What a living process of this machine writes stays, and what another machine wrote in the last
+    day: several may share a folder.
+    """
+    found = Path(folder).rglob(f".*{TEMPORARY_SUFFIX}")
+    leftovers = [path for path in found if not _is_in_use(path)]
     for leftover in leftovers:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def _is_in_use(temporary: Path) -> bool:
+    owner = re.search(r"\.([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.partial$", temporary.name)
+    if owner is None:
+        return False
+    try:
+        if owner[1] != _host():
+            return time.time() - temporary.stat().st_mtime < SECONDS_OF_DOUBT
+        os.kill(int(owner[2]), 0)
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    except OSError:  # no such process, or the file went away
+        return False
+    return int(owner[2]) != os.getpid()
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -42,6 +42,11 @@ def finished(folder: Path, run_digest: str) -> dict[str, Any] | None:
     return done["summary"] if done["digest"] == run_digest else None
 
 
+def has_begun(folder: Path, run_digest: str) -> bool:
+    """Whether `folder` holds exactly this run, whole or not."""
+    return (folder / RUN).exists() and files.read_json(folder / RUN)["digest"] == run_digest
+
+
 def begin(folder: Path, config: dict[str, Any], inputs: dict[str, str]) -> None:
     """Open `folder` for this run, as the config's `on_change` says if it holds another one.
 

@@ -73,6 +73,23 @@ def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> 
     return _student(float(array.mean()), error, len(array) - 1, level)
 
 
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
+    """A share of `n` independent trials and Wilson's score interval, which stays within 0 to 1.
+
+    Raises:
+        InputError: there is no trial, or there are more successes than trials.
+    """
+    from scipy.special import ndtri
+
+    if not 0 <= successes <= n or n < 1:
+        raise InputError(f"{successes} of {n} trials is no share")
+    share, z = successes / n, float(ndtri((1 + level) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    error = (share * (1 - share) / n) ** 0.5
+    return Interval(share, max(middle - reach, 0.0), min(middle + reach, 1.0), error, level)
+
+
 def extrapolate(
     n: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray
 ) -> Extrapolation:

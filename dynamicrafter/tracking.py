@@ -6,20 +6,32 @@
 The run's id lies in the folder, so that a resumed command continues the same W&B run. Everything
 that is logged passes through `redaction`; W&B's own capture of code, command line, packages and
 machine is off, since it would not.
+
+W&B serves the work and never holds it up. Where it cannot be reached the run is recorded offline;
+what is logged online is sent by a thread of its own; a call that fails is told once; and the end
+waits for the upload no longer than the settings say. What is not uploaded stays in the folder.
 """
 
 import contextlib
+import io
 import os
+import queue
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dynamicrafter import files
+from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.redaction import redact
 
 ID_FILE = "tracking.json"
+START_TIMEOUT_S, FINISH_TIMEOUT_S = 10.0, 30.0
+MOST_WAITING = 10_000  # calls that wait to be sent; what comes on top is left out
+
+Call = Callable[[], object]
 
 
 def run_id(folder: Path) -> str:
@@ -31,11 +43,12 @@ def run_id(folder: Path) -> str:
 
 
 class Run:
-    """What the rooms log: scalars by step, videos, images, tables and a summary."""
+    """What the rooms log: scalars by step, histograms, videos, images, tables and a summary."""
 
-    def __init__(self, run: Any):
-        """Wrap an open W&B run."""
+    def __init__(self, run: Any, calls: "_Calls"):
+        """Wrap an open W&B run; `calls` makes the calls to it."""
         self._run = run
+        self._calls = calls
 
     @property
     def id(self) -> str:
@@ -44,30 +57,91 @@ class Run:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log scalars at a global step (steps must not fall)."""
-        self._run.log(redact(values), step=step)
+        clean = redact(values)
+        self._calls.make(lambda: self._run.log(clean, step=step))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log a table; cells are text or numbers, None where there is no value."""
         import wandb
 
-        data = [redact(list(row)) for row in rows]
-        self._run.log({name: wandb.Table(columns=list(columns), data=data)})
+        table = wandb.Table(columns=list(columns), data=[redact(list(row)) for row in rows])
+        self._calls.make(lambda: self._run.log({name: table}))
 
-    def video(self, name: str, path: str | Path, caption: str) -> None:
-        """Log an mp4 file."""
+    def histogram(self, name: str, counts: Sequence[int], edges: Sequence[float]) -> None:
+        """Log a histogram; there is one more edge than counts, of which at most 512."""
         import wandb
 
-        self._run.log({name: wandb.Video(str(path), caption=redact(caption), format="mp4")})
+        histogram = wandb.Histogram(np_histogram=(list(counts), list(edges)))
+        self._calls.make(lambda: self._run.log({name: histogram}))
+
+    def video(self, name: str, path: str | Path, caption: str) -> None:
+        """Log an mp4 file, which need not outlive the call."""
+        import wandb
+
+        data = io.BytesIO(Path(path).read_bytes())
+        video = wandb.Video(data, caption=redact(caption), format="mp4")
+        self._calls.make(lambda: self._run.log({name: video}))
 
     def image(self, name: str, path: str | Path, caption: str) -> None:
         """Log a PNG or JPEG file."""
         import wandb
 
-        self._run.log({name: wandb.Image(str(path), caption=redact(caption))})
+        image = wandb.Image(str(path), caption=redact(caption))
+        self._calls.make(lambda: self._run.log({name: image}))
 
     def summary(self, values: dict[str, Any]) -> None:
         """Set summary values of the run."""
-        self._run.summary.update(redact(values))
+        clean = redact(values)
+        self._calls.make(lambda: self._run.summary.update(clean))
+
+
+class _Calls:
+    """Makes the calls to W&B one after the other; one that fails is told once and stops nothing."""
+
+    def __init__(self, in_background: bool):
+        self._told = False
+        self._hurry = threading.Event()  # what still waits is left out
+        self._waiting: queue.Queue[Call | None] = queue.Queue(MOST_WAITING)
+        self._thread = threading.Thread(target=self._work, daemon=True) if in_background else None
+        if self._thread:
+            self._thread.start()
+
+    def make(self, call: Call) -> None:
+        """Make a call, now or soon."""
+        if self._thread is None:
+            self._attempt(call)
+            return
+        try:
+            self._waiting.put_nowait(call)
+        except queue.Full:
+            self._tell("it does not keep up; the rest of what is logged is left out")
+
+    def close(self, limit_s: float) -> None:
+        """Wait so long until all calls are made, then as long again for the one being made."""
+        if self._thread is None:
+            return
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(limit_s)
+        if self._thread.is_alive():
+            self._tell(f"it did not take everything within {limit_s:g} s")
+            self._hurry.set()
+            self._thread.join(limit_s)
+
+    def _work(self) -> None:
+        while not self._hurry.is_set() and (call := self._waiting.get()) is not None:
+            self._attempt(call)
+
+    def _attempt(self, call: Call) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever W&B raises, the work goes on
+            self._tell(f"{type(error).__name__}: {error}")
+
+    def _tell(self, trouble: str) -> None:
+        if not self._told:
+            say(f"W&B: {_one_line(trouble)}; the work goes on")
+        self._told = True
 
 
 @contextlib.contextmanager
@@ -76,20 +150,95 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
 
     Args:
         settings: the `tracking` part of a config: mode (online, offline, disabled), project,
-            entity, group.
+            entity, group; for online also, if need be, start_timeout_s and finish_timeout_s, the
+            seconds that beginning and end may take, and required: whether the command stops where
+            W&B cannot be reached instead of recording offline.
         folder: the run folder; W&B's files lie in `<folder>/wandb`.
         job_type: the verb.
         config: the resolved config, shown beside the run.
 
     Raises:
-        InputError: `mode=online` without a key in the environment.
-        MachineError: W&B cannot be reached.
+        InputError: `mode=online` without a key in the environment, or with what is no key.
+        MachineError: W&B cannot be reached, and it is required.
     """
+    # Reports of W&B's own errors would go to its server unredacted, and hold up the end.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    online = settings.mode == "online"
-    quiet = wandb.Settings(
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {
+        "project": settings.project,
+        "entity": settings.entity,
+        "group": settings.group,
+        "job_type": job_type,
+        "name": folder.name,
+        "id": run_id(folder),
+        "dir": folder,
+        "config": redact(config),
+    }
+    # The end has three waits: for what is logged to be sent, for a call that hangs, for the upload.
+    third_s = float(settings.get("finish_timeout_s", FINISH_TIMEOUT_S)) / 3
+    run = _init(settings, given, third_s)
+    calls = _Calls(in_background=not run.offline and not run.disabled)
+    crashed = True
+    try:
+        yield Run(run, calls)
+        crashed = False
+    finally:
+        calls.close(third_s)
+        try:
+            run.finish(exit_code=int(crashed))
+        except Exception as error:  # noqa: BLE001 - the work is done, whatever W&B says
+            say(
+                f"W&B: not everything is uploaded ({_one_line(error)}); the rest lies in "
+                f"{folder / 'wandb'}: `wandb sync` uploads it"
+            )
+        with contextlib.suppress(Exception):
+            wandb.teardown()  # finish alone may return before an offline run's file is on the disk
+
+
+def _init(settings: Any, given: dict[str, Any], upload_s: float) -> Any:
+    """A W&B run in the mode that the settings ask for, or in the next one that works."""
+    import wandb
+
+    if settings.mode == "online":
+        start_s = float(settings.get("start_timeout_s", START_TIMEOUT_S))
+        limits = {
+            "init_timeout": start_s,
+            "finish_timeout": upload_s,
+            "finish_timeout_raises": True,
+        }
+        try:
+            return wandb.init(mode="online", resume="allow", settings=_quiet(limits), **given)
+        except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
+            raise InputError(f"W&B: {error}; set WANDB_API_KEY or pass tracking=offline") from None
+        except Exception as error:  # noqa: BLE001 - a server may cause any
+            trouble = _one_line(error)
+        with contextlib.suppress(Exception):
+            wandb.teardown()
+        if settings.get("required", False):
+            raise MachineError(f"W&B cannot be reached ({trouble}); pass tracking=offline")
+        say(
+            f"W&B cannot be reached ({trouble}); the run is recorded offline in "
+            f"{given['dir'] / 'wandb'}: `wandb sync` uploads it later"
+        )
+    mode = "offline" if settings.mode == "online" else settings.mode
+    try:
+        return wandb.init(mode=mode, settings=_quiet({}), **given)
+    except wandb.errors.UsageError as error:
+        raise InputError(f"W&B: {error}") from None
+    except Exception as error:  # noqa: BLE001 - its service may fail to start
+        say(f"W&B does not work here ({_one_line(error)}); nothing is logged")
+        return wandb.init(mode="disabled")
+
+
+def _quiet(limits: dict[str, Any]) -> Any:
+    """W&B's settings; of `limits` those that this version of W&B knows."""
+    import wandb
+
+    known = {name: value for name, value in limits.items() if hasattr(wandb.Settings(), name)}
+    return wandb.Settings(
         console="off",
         disable_code=True,
         disable_git=True,
@@ -98,30 +247,9 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
         x_disable_machine_info=True,
         x_disable_stats=True,
         x_save_requirements=False,
+        **known,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        run = wandb.init(
-            project=settings.project,
-            entity=settings.entity,
-            group=settings.group,
-            job_type=job_type,
-            name=folder.name,
-            id=run_id(folder),
-            resume="allow" if online else None,
-            mode=settings.mode,
-            dir=folder,
-            config=redact(config),
-            settings=quiet,
-        )
-    except wandb.errors.UsageError as error:
-        raise InputError(f"W&B: {error}; set WANDB_API_KEY or pass tracking=offline") from None
-    except wandb.errors.CommError as error:
-        raise MachineError(f"W&B cannot be reached ({error}); pass tracking=offline") from None
-    crashed = True
-    try:
-        yield Run(run)
-        crashed = False
-    finally:
-        run.finish(exit_code=int(crashed))
-        wandb.teardown()  # finish alone may return before an offline run's file is on the disk
+
+
+def _one_line(trouble: object) -> str:
+    return " ".join(str(trouble).split())[:200]

@@ -17,7 +17,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.files import inside, write_bytes
 from dynamicrafter.media.encode import encode_mp4
 from dynamicrafter.media.probe import probe
-from dynamicrafter.shards import ShardReader
+from dynamicrafter.shards import ShardReader, may_be_passed_on
 from dynamicrafter.tracking import Run, open_run
 from eval import measures, results, sources
 from eval.extract import Store
@@ -69,11 +69,12 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         measures.text_likeness(generated, [prompts[w.key] for w in real], networks, store),
         *measures.motion(real, generated, store),
     ]
-    pairs = _keep_pairs(animate, items, real[: config.pairs], folder)
+    pairs = _keep_pairs(animate, items, real[: config.pairs], held_out, folder)
     results.write(folder, results.Results(chosen.settings(), rows, pairs, dropped))
     plain = OmegaConf.to_container(config, resolve=True)
     with open_run(config.tracking, folder, "eval", plain) as tracked:
-        _track(tracked, chosen, rows, pairs, folder)
+        shown = [pair for pair in pairs if pair.may_be_passed_on or config.allow_media]
+        _track(tracked, chosen, rows, shown, folder)
     return {
         "protocol": chosen.name,
         "videos": len(real),
@@ -128,7 +129,11 @@ def _dropped(setting: str, keys: Sequence[str], chosen: Protocol) -> list[result
 
 
 def _keep_pairs(
-    animate: Path, items: Sequence[dict[str, Any]], real: Sequence[Window], folder: Path
+    animate: Path,
+    items: Sequence[dict[str, Any]],
+    real: Sequence[Window],
+    reader: ShardReader,
+    folder: Path,
 ) -> list[results.Pair]:
     """Copy generated videos and write the real windows beside them, at the same frame rate."""
     by_key = {item["key"]: item for item in items}
@@ -138,7 +143,9 @@ def _keep_pairs(
         names = {kind: f"{kind}/{window.key}.mp4" for kind in ("real", "generated")}
         write_bytes(folder / names["generated"], source.read_bytes())
         write_bytes(folder / names["real"], encode_mp4(window.read(), probe(source).fps))
-        pairs.append(results.Pair(window.key, by_key[window.key]["prompt"], **names))
+        free = may_be_passed_on(reader[reader.keys.index(window.key)].info)
+        prompt = by_key[window.key]["prompt"]
+        pairs.append(results.Pair(window.key, prompt, **names, may_be_passed_on=free))
     return pairs
 
 

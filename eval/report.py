@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dynamicrafter import files, pages
 from dynamicrafter.command import command
 from dynamicrafter.pages.tables import number
+from dynamicrafter.shards import may_be_passed_on
 from eval import results, sources
 
 VERBS = ("curate", "train", "animate", "eval")
@@ -43,9 +44,9 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """
     folders = {verb: sources.run_folder(config[verb], verb, verb) for verb in VERBS}
     budget = pages.Budget(int(config.megabytes * 1e6))
-    training = _training(folders["train"], budget)
-    pairs = _pairs(folders["eval"], config.pairs, budget)
-    curation = _curation(folders["curate"], config.clips, budget)
+    training = _training(folders["train"], config.allow_media, budget)
+    pairs = _pairs(folders["eval"], config.pairs, config.allow_media, budget)
+    curation = _curation(folders["curate"], config.clips, config.allow_media, budget)
     evaluation = _evaluation(folders["eval"])
     generated = sources.document(folders["animate"] / "items.json", ["settings", "items"])
     values = {
@@ -71,13 +72,14 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shown:
-    """The figures that fitted into the page, and how many did not."""
+    """The figures that fitted into the page, and how many did not or may not be shown."""
 
     shown: list[dict[str, Any]]
     left_out: int
+    withheld: int
 
 
-def _curation(folder: Path, count: int, budget: pages.Budget) -> dict[str, Any]:
+def _curation(folder: Path, count: int, allow_media: bool, budget: pages.Budget) -> dict[str, Any]:
     facts = sources.document(folder / "funnel.json", ["steps", "reasons", "kept"])
     bars = [pages.Bar("clips at the start", facts["steps"][0]["in"])] if facts["steps"] else []
     for step in facts["steps"]:
@@ -104,11 +106,14 @@ def _curation(folder: Path, count: int, budget: pages.Budget) -> dict[str, Any]:
         "funnel": pages.funnel(bars, "Clips left after each step"),
         "reasons": reasons if facts["reasons"] else None,
         "decisions": pages.table(columns, rows, f"{len(rows)} of {len(decisions)} decisions"),
-        "clips": _example_clips(examples, budget),
+        "clips": _example_clips(examples, allow_media, budget),
     }
 
 
-def _example_clips(clips: Sequence[sources.Clip], budget: pages.Budget) -> Shown:
+def _example_clips(
+    clips: Sequence[sources.Clip], allow_media: bool, budget: pages.Budget
+) -> Shown:
+    free = [clip for clip in clips if may_be_passed_on(clip.info) or allow_media]
     shown = [
         {
             "clip": clip,
@@ -116,13 +121,13 @@ def _example_clips(clips: Sequence[sources.Clip], budget: pages.Budget) -> Shown
             "confidence": clip.info.get("dynamic_confidence", "none"),
             "category": clip.info.get("dynamic_source_category", "none"),
         }
-        for clip in clips
+        for clip in free
         if budget.take(clip.video)
     ]
-    return Shown(shown, len(clips) - len(shown))
+    return Shown(shown, len(free) - len(shown), len(clips) - len(free))
 
 
-def _training(folder: Path, budget: pages.Budget) -> dict[str, Any]:
+def _training(folder: Path, allow_media: bool, budget: pages.Budget) -> dict[str, Any]:
     summary = sources.document(folder / "summary.json", ["stages", "notes"])
     history = sources.stages(folder)
     columns = [pages.Column("Stage")] + [
@@ -148,7 +153,8 @@ def _training(folder: Path, budget: pages.Budget) -> dict[str, Any]:
     ]
     picture = folder / "reconstruction.png"
     reconstruction = None
-    if picture.is_file() and budget.take(data := picture.read_bytes()):
+    free = allow_media or (summary.get("autoencoder") or {}).get("media_may_be_passed_on")
+    if picture.is_file() and free and budget.take(data := picture.read_bytes()):
         words = "Rows of frames: the original above its reconstruction"
         reconstruction = pages.image(data, words, words)
     final = summary["stages"][-1] if summary["stages"] else None
@@ -196,8 +202,9 @@ def _animation(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pairs(folder: Path, count: int, budget: pages.Budget) -> Shown:
-    pairs = results.read(folder).pairs
+def _pairs(folder: Path, count: int, allow_media: bool, budget: pages.Budget) -> Shown:
+    found = results.read(folder).pairs
+    pairs = [pair for pair in found if pair.may_be_passed_on or allow_media]
     shown = []
     for pair in pairs[:count]:
         generated = files.inside(folder, pair.generated).read_bytes()
@@ -208,7 +215,7 @@ def _pairs(folder: Path, count: int, budget: pages.Budget) -> Shown:
                 pages.video(real, f"Real: {pair.prompt}", "real"),
             ]
             shown.append({"pair": pair, "videos": pages.together(videos)})
-    return Shown(shown, len(pairs) - len(shown))
+    return Shown(shown, len(pairs) - len(shown), len(found) - len(pairs))
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Pair:
     prompt: str
     real: str
     generated: str
+    may_be_passed_on: bool = False  # whether the source lets the real one leave this machine
 
 
 @dataclass(frozen=True)

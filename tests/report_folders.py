@@ -51,6 +51,7 @@ def make_curate(
     source: str = "a film",
     frames: int = 16,
     short: Collection[int] = (),
+    may_be_passed_on: bool = True,
 ) -> Path:
     """A curate run whose clips carry `captions` (old, new); every third one is held out.
 
@@ -65,7 +66,8 @@ def make_curate(
             "fps": 24.0, "frames": length, "width": 64, "height": 64, "name": old,
             "dynamic_wording": new, "dynamic_confidence": 40 + index,
             "dynamic_source_category": "person",
-            "source": {"name": source, "attribution": f"{source}, its makers, CC BY 3.0"},
+            "source": {"name": source, "attribution": f"{source}, its makers, CC BY 3.0",
+                       "media_may_be_passed_on": may_be_passed_on},
         }  # fmt: skip
         key = f"clip-{index:03d}"
         video = mp4(moving_square(index, length), 24)
@@ -136,7 +138,7 @@ def make_animate(folder: Path, prompts: list[str]) -> Path:
     return _done(folder)
 
 
-def make_eval(folder: Path, prompts: list[str], reason: str) -> Path:
+def make_eval(folder: Path, prompts: list[str], reason: str, may_be_passed_on: bool = True) -> Path:
     """An eval run: one absent metric (for `reason`), unreliable ones, one with an interval."""
     count = {"real": len(prompts), "generated": len(prompts)}
     few = f"{len(prompts)} samples are fewer than the network's 400 features"
@@ -166,7 +168,7 @@ def make_eval(folder: Path, prompts: list[str], reason: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(mp4(frames, 8))
             paths.append(f"{kind}/{key}.mp4")
-        pairs.append(results.Pair(key, prompt, *paths))
+        pairs.append(results.Pair(key, prompt, *paths, may_be_passed_on=may_be_passed_on))
     dropped = [
         results.Dropped(f"clip-{index:03d}", "reference", "shorter than the 46 frames of a window")
         for index in (20, 23)
@@ -175,18 +177,21 @@ def make_eval(folder: Path, prompts: list[str], reason: str) -> Path:
     return _done(folder)
 
 
-def make_all(root: Path, hostile: str = HOSTILE) -> DictConfig:
+def make_all(root: Path, hostile: str = HOSTILE, may_be_passed_on: bool = True) -> DictConfig:
     """The four run folders below `root` and the report's configuration for them."""
     captions = [(f"stock caption {i}", f"A square moves to the right, take {i}.") for i in range(6)]
     captions[0] = (hostile, "A square moves.")
     captions[2] = ("a plain caption", hostile)
     prompts = [new for _, new in captions[2::3]]
-    make_curate(root / "curate", captions, source=f"film {hostile}")
+    make_curate(root / "curate", captions, source=f"film {hostile}",
+                may_be_passed_on=may_be_passed_on)  # fmt: skip
     make_train(root / "train", [f"text encoder: random weights {hostile}"])
     make_animate(root / "animate", prompts)
-    make_eval(root / "eval", prompts, f"weights not found: {hostile}")
+    make_eval(root / "eval", prompts, f"weights not found: {hostile}", may_be_passed_on)
     folders = {verb: str(root / verb) for verb in ("curate", "train", "animate", "eval")}
-    return OmegaConf.create({**folders, "title": "A run", "clips": 6, "pairs": 4, "megabytes": 25})
+    return OmegaConf.create(
+        {**folders, "title": "A run", "clips": 6, "pairs": 4, "megabytes": 25, "allow_media": False}
+    )
 
 
 def _done(folder: Path) -> Path:

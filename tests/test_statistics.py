@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.statistics import extrapolate, jackknife, mean_interval
+from dynamicrafter.statistics import extrapolate, jackknife, mean_interval, wilson_interval
 from eval.metrics.frechet import frechet_distance
 
 
@@ -74,3 +74,17 @@ def test_a_line_in_one_over_n_is_found_exactly():
     assert (line.value, line.slope) == pytest.approx((300, 5000))
     with pytest.raises(InputError, match="two different sample counts"):
         extrapolate([512, 512], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("successes", "n", "level"), [(0, 10, 0.9), (7, 64, 0.9), (64, 64, 0.95)])
+def test_wilsons_interval_is_that_of_scipy(successes, n, level):
+    found = wilson_interval(successes, n, level)
+    theirs = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert found.value == successes / n
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 5)])
+def test_a_share_needs_trials(successes, n):
+    with pytest.raises(InputError, match="is no share"):
+        wilson_interval(successes, n)

@@ -178,7 +178,9 @@ def _judge_autoencoder(
     picture = folder / "reconstruction.png"
     model = load_model(last)
     quality = reconstruction_quality(model, ShardReader(config.validation), picture)
-    tracker.image("autoencoder/reconstruction", picture, "held-out frames above, decoded below")
+    if quality["media_may_be_passed_on"] or config.allow_media:
+        words = "held-out frames above, decoded below"
+        tracker.image("autoencoder/reconstruction", picture, words)
     return quality
 
 

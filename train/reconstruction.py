@@ -11,7 +11,7 @@ from dynamicrafter import files
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.sampling import center_crop
 from dynamicrafter.model.animation import AnimationModel
-from dynamicrafter.shards import ShardReader
+from dynamicrafter.shards import ShardReader, may_be_passed_on
 from train.data import ClipWindows
 from train.objectives import to_video
 
@@ -38,9 +38,11 @@ def reconstruction_quality(
     """Mean PSNR over the first frame of every clip of `reader`; writes a picture of some.
 
     Returns:
-        `psnr_db`: mean of the frames' PSNR in dB (peak 255); `frames`: how many.
+        `psnr_db`: mean of the frames' PSNR in dB (peak 255); `frames`: how many;
+        `media_may_be_passed_on`: whether the sources of all of them let the picture leave.
     """
-    first = [read_frames(reader[i].video, [0]) for i in range(len(reader))]
+    samples = [reader[i] for i in range(len(reader))]
+    first = [read_frames(sample.video, [0]) for sample in samples]
     size = model.config.resolution
     frames = np.concatenate([center_crop(frame, size) for frame in first])  # [n, h, w, 3]
     images = to_video(torch.from_numpy(frames)[:, None], model.device)[:, :, 0]
@@ -52,4 +54,8 @@ def reconstruction_quality(
     rows = np.concatenate([np.hstack(frames[:SHOWN]), np.hstack(restored[:SHOWN])])
     with files.atomic_path(picture) as path:
         Image.fromarray(rows).save(path, format="PNG")
-    return {"psnr_db": round(float(psnr.mean()), 2), "frames": len(frames)}
+    return {
+        "psnr_db": round(float(psnr.mean()), 2),
+        "frames": len(frames),
+        "media_may_be_passed_on": all(may_be_passed_on(sample.info) for sample in samples),
+    }

@@ -13,7 +13,7 @@ import numpy as np
 
 from curation.measures.contract import Column, Footage, Measure
 
-FRAMES = 16
+FRAMES = 8
 """At most so many frames are looked at, evenly spaced."""
 
 TOLERANCE = 6
@@ -68,7 +68,7 @@ def _pair(video: np.ndarray) -> tuple[int, int]:
 
 def _bar(video: np.ndarray) -> tuple[int, np.ndarray]:
     """Lines of the bar at the beginning of the second axis of [t, lines, n, 3], and its colour."""
-    colour = np.median(video[:, 0], axis=(0, 1))  # [3]
+    colour = np.median(video[:, 0], axis=(0, 1)).astype(np.int16)  # [3]
     away = np.abs(video - colour)  # [t, lines, n, 3]
     constant = (away <= TOLERANCE).mean(axis=(0, 2, 3)) >= CONSTANT_SHARE  # [lines]
     if constant.all():  # nothing but one colour: there is no picture that bars could frame

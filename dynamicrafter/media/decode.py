@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dynamicrafter.errors import MediaError
-from dynamicrafter.media.probe import open_source, open_video, probe
+from dynamicrafter.media.probe import MAX_PIXELS, open_source, open_video, probe, quarter_turns
 
 if TYPE_CHECKING:
     import av
@@ -28,9 +28,6 @@ _DECORD_MIN_WIDTH = 64
 MIN_SIDE, MAX_ASPECT = 16, 16
 """Pixels of the short side, and long side over short side. A line is no picture: brought to the
 usual short side it would fill the memory, and no encoder takes it."""
-
-MAX_PIXELS = 2**26
-"""Of one picture: twice 8K. A header may state far more than a machine can hold."""
 
 
 def check_size(width: int, height: int) -> None:
@@ -109,20 +106,30 @@ def iterate_pictures(
     path: str | os.PathLike[str], start_s: float = 0.0
 ) -> "Iterator[tuple[float, av.VideoFrame]]":
     """As `iterate_frames`, but the frames are as decoded, for a `Resizer` to turn into arrays."""
+    import av
+
     for back_s in _SEEK_BACK_S:
         target = max(0.0, start_s - back_s)
         with open_video(path) as (opened, stream):
             origin = stream.start_time or 0
             if target > 0:
-                opened.seek(origin + int(target / stream.time_base), stream=stream)
+                try:
+                    opened.seek(origin + int(target / stream.time_base), stream=stream)
+                except av.error.FFmpegError:  # no index, or a broken one
+                    continue
             frames = opened.decode(stream)
             first = next(frames, None)
             if target > 0 and (first is None or _seconds(first, origin, path) > start_s):
                 continue
+            last_s = float("-inf")
             for frame in itertools.chain([first] if first else [], frames):
                 if (frame.width, frame.height) != (first.width, first.height):
                     raise MediaError("unreadable", f"{path} changes its size on the way")
-                if (time_s := _seconds(frame, origin, path)) >= start_s:
+                time_s = _seconds(frame, origin, path)
+                if time_s < last_s:  # whoever seeks would find other frames at a time
+                    raise MediaError("unreadable", f"{path}: its times go back at {last_s:.3f} s")
+                last_s = time_s
+                if time_s >= start_s:
                     yield time_s, frame
             return
 
@@ -146,19 +153,24 @@ class Resizer:
         """The frame as uint8 [h, w, 3], upright.
 
         Raises:
-            MediaError: `bad_size`.
+            MediaError: `bad_size`; `unreadable`, a form of colour that cannot be converted.
         """
+        import av
+
         width, height = scaled_size(frame.width, frame.height, self._short_side)
-        picture = self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format=self._layout,
-            interpolation=self._interpolation,
-            threads=1,
-        ).to_ndarray()  # [h, w, 3]
-        quarter_turns = frame.rotation // 90  # counterclockwise
-        return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
+        try:
+            picture = self._reformatter.reformat(
+                frame,
+                width=width,
+                height=height,
+                format=self._layout,
+                interpolation=self._interpolation,
+                threads=1,
+            ).to_ndarray()  # [h, w, 3]
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            raise MediaError("unreadable", f"a frame of {frame.format.name}: {error}") from None
+        turns = quarter_turns(frame)
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 def _seconds(frame: "av.VideoFrame", origin: int, path: object) -> float:

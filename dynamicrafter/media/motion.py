@@ -10,6 +10,7 @@ against the camera. So while the camera moves, nothing counts as object motion w
 edges that stay in place throughout: those of the scene would not.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 
 PAIRS_PER_SECOND = 8.0
 SHORT_SIDE = 128  # pixels; flow is computed at this size
+LOOKED_AT = np.s_[::2, ::2]  # pixels whose flow is averaged; it is smooth over far more
 GRID_STEP = 8  # pixels between the flow vectors that the camera is fitted to
 INLIER_PIXELS = 0.5  # a vector this close to the camera's is taken for background
 STILL_PIXELS = 0.25  # a camera that moves less between two frames stands still
 EDGE_FRAMES = 17  # that are looked at for standing edges
 EDGE_STRENGTH = 60.0  # of a standing edge; Sobel of 8 bits, where a step of 16 levels gives 64
 EDGE_STEADINESS = 0.5  # strength of a standing edge over that of the edges that pass there
-EDGE_REACH = 9  # pixels around an edge that its flow spreads to
+EDGE_REACH = 5  # pixels LOOKED_AT around and with an edge that its flow spreads to
 _RNG_SEED = 0
 
 
@@ -57,20 +59,22 @@ def measure_motion(frames: Sequence[NDArray[np.uint8]], fps: float) -> Motion:
 
 def measure_sampled(frames: Sequence[NDArray[np.uint8]], times: Sequence[float]) -> Motion:
     """As `measure_motion`, of every frame given; `times` are their seconds, ascending."""
-    gray = [_shrink(frame) for frame in frames]
+    gray = [shrink(frame) for frame in frames]
     height, width = gray[0].shape
-    standing = standing_edges(gray)  # [h, w]
+    standing = standing_edges(gray)  # [h', w']
+    points = _points(height, width)[LOOKED_AT]  # [h', w', 2]
     object_curve, camera_curve, means = [], [], []
     for (first, second), (begin, end) in zip(
         itertools.pairwise(gray), itertools.pairwise(times), strict=True
     ):
         to_speed = 1 / ((end - begin) * math.hypot(height, width))
         flow = dense_flow(first, second)  # [h, w, 2]
-        camera = camera_flow(flow)
-        residual = flow - camera
-        if _mean_norm(camera) > STILL_PIXELS:
+        camera = _moved(points, camera_motion(flow))
+        residual = flow[LOOKED_AT] - camera  # [h', w', 2]
+        camera_pixels = _mean_norm(camera)
+        if camera_pixels > STILL_PIXELS:
             residual[standing] = 0
-        camera_curve.append(to_speed * _mean_norm(camera))
+        camera_curve.append(to_speed * camera_pixels)
         object_curve.append(to_speed * _mean_norm(residual))
         means.append(to_speed * residual.mean(axis=(0, 1)))
     x, y = np.mean(means, axis=0)
@@ -96,16 +100,16 @@ def standing_edges(gray: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
         gray: uint8 [h, w] each.
 
     Returns:
-        bool [h, w], widened by the reach of the flow's smoothing.
+        bool [h', w'], at the pixels LOOKED_AT, widened by the reach of the flow's smoothing.
     """
     import cv2
 
     chosen = np.linspace(0, len(gray) - 1, min(len(gray), EDGE_FRAMES)).round().astype(int)
-    gradients = [
-        np.stack(cv2.spatialGradient(gray[i]), axis=-1).astype(np.float32) for i in chosen
-    ]  # [h, w, 2] each
-    standing = _norm(np.median(gradients, axis=0))
-    usual = np.median(_norm(np.stack(gradients)), axis=0)
+    gradients = np.stack(
+        [np.stack([g[LOOKED_AT] for g in cv2.spatialGradient(gray[i])], axis=-1) for i in chosen]
+    )
+    standing = _norm(np.median(gradients, axis=0).astype(np.float32))  # of [n, h, w, 2]
+    usual = np.median(_norm(gradients.astype(np.float32)), axis=0)
     strong = (standing > EDGE_STRENGTH) & (standing > EDGE_STEADINESS * usual)
     kernel = np.ones((EDGE_REACH, EDGE_REACH), np.uint8)
     return np.asarray(cv2.dilate(strong.astype(np.uint8), kernel), np.bool_)
@@ -132,13 +136,15 @@ def dense_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
 
 def camera_flow(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     """The flow [h, w, 2] of the similarity transform that most of `flow` agrees with."""
+    return _moved(_points(*flow.shape[:2]), camera_motion(flow))
+
+
+def camera_motion(flow: NDArray[np.float32]) -> NDArray[np.float32]:
+    """That transform, less the identity, as a matrix [2, 3]; zero where no two vectors agree."""
     import cv2
 
-    height, width = flow.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    points = np.stack([x, y], axis=-1)  # [h, w, 2]
     grid = np.s_[GRID_STEP // 2 :: GRID_STEP, GRID_STEP // 2 :: GRID_STEP]
-    start = points[grid].reshape(-1, 2)
+    start = _points(*flow.shape[:2])[grid].reshape(-1, 2)
     cv2.setRNGSeed(_RNG_SEED)
     transform, _ = cv2.estimateAffinePartial2D(
         start,
@@ -146,13 +152,24 @@ def camera_flow(flow: NDArray[np.float32]) -> NDArray[np.float32]:
         method=cv2.RANSAC,
         ransacReprojThreshold=INLIER_PIXELS,
     )
-    if transform is None:  # no two vectors agree: nothing that could be called a camera
-        return np.zeros_like(flow)
-    moved = points @ transform[:, :2].T.astype(np.float32) + transform[:, 2].astype(np.float32)
-    return moved - points
+    if transform is None:
+        return np.zeros((2, 3), np.float32)
+    return np.asarray(transform - np.eye(2, 3), np.float32)
 
 
-def _shrink(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+@functools.cache
+def _points(height: int, width: int) -> NDArray[np.float32]:
+    """(x, y) of every pixel, [h, w, 2]."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return np.stack([x, y], axis=-1)
+
+
+def _moved(points: NDArray[np.float32], motion: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(points @ motion[:, :2].T + motion[:, 2])
+
+
+def shrink(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Gray at the size that flow is computed at: RGB [h, w, 3] → [h', w']."""
     import cv2
 
     height, width = frame.shape[:2]
@@ -163,7 +180,8 @@ def _shrink(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.hypot(vectors[..., 0], vectors[..., 1])
+    x, y = vectors[..., 0], vectors[..., 1]
+    return np.sqrt(x * x + y * y)
 
 
 def _mean_norm(vectors: NDArray[np.float32]) -> float:

@@ -27,6 +27,9 @@ DEMUXERS = {
     "mpegps": "mpeg",
 }
 
+MAX_PIXELS = 2**26
+"""Of one picture: twice 8K. A header may state far more than a machine can hold."""
+
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _TS_PACKET = 188
 _HEAD_BYTES = 3 * _TS_PACKET
@@ -73,6 +76,8 @@ def local_video(path: str | os.PathLike[str]) -> tuple[Path, str]:
     """
     absolute = Path(os.path.abspath(path))
     try:
+        if absolute.exists() and not absolute.is_file():
+            raise MediaError("missing", f"{path} is a folder, a pipe or a device, no file")
         with open(absolute, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
@@ -108,23 +113,39 @@ def open_source(
 
     Raises:
         MediaError: `unreadable` for whatever FFmpeg reports while the block runs, a codec that it
-            does not know and a stream without a time base; `no_video_stream`.
+            does not know and a stream without a time base; `no_video_stream`; `bad_size`.
     """
     import av
 
+    limits = {"max_pixels": str(MAX_PIXELS)}  # also for the frames that are looked at when opening
+    options = {"protocol_whitelist": "file", **limits}
     try:
-        with av.open(source, format=demuxer, metadata_errors="ignore") as opened:
+        with av.open(source, format=demuxer, options=options, metadata_errors="ignore") as opened:
             if not opened.streams.video:
                 raise MediaError("no_video_stream", f"{name} holds no video stream")
             stream = opened.streams.video[0]
             if stream.codec_context is None or not stream.time_base:
                 raise MediaError("unreadable", f"{name} is in no known codec or states no times")
+            if (pixels := stream.codec_context.width * stream.codec_context.height) > MAX_PIXELS:
+                raise MediaError("bad_size", f"{name} states pictures of {pixels} pixels")
+            stream.codec_context.options = limits
             stream.codec_context.thread_count = threads
             yield opened, stream
     except av.error.FFmpegError as error:
         raise MediaError("unreadable", f"{name}: {error.strerror}") from None
     except OverflowError:
         raise MediaError("unreadable", f"{name} states times beyond all bounds") from None
+    except MemoryError:
+        raise MediaError("unreadable", f"{name} needs more memory than there is") from None
+
+
+def quarter_turns(frame: "av.VideoFrame") -> int:
+    """How often to turn a decoded frame by 90° counterclockwise for display: 0 to 3.
+
+    A matrix that turns by no multiple of 90° is taken for the nearest one, a broken one for none.
+    """
+    degrees = frame.rotation
+    return round(degrees / 90) % 4 if -180 <= degrees <= 180 else 0
 
 
 def probe(path: str | os.PathLike[str]) -> VideoFacts:
@@ -145,16 +166,16 @@ def probe(path: str | os.PathLike[str]) -> VideoFacts:
             duration_s = opened.duration / 1_000_000  # microseconds
         else:
             duration_s = float(stream.frames / fps)
-        rotation = frame.rotation % 360
+        turns = quarter_turns(frame)
         width, height = frame.width, frame.height
-        if rotation in (90, 270):
+        if turns % 2:
             width, height = height, width
         return VideoFacts(
             container=container,
             codec=stream.codec_context.codec.canonical_name,
             width=width,
             height=height,
-            rotation=rotation,
+            rotation=90 * turns,
             fps=fps,
             frames=stream.frames or round(duration_s * fps),
             duration_s=duration_s,

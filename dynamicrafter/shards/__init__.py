@@ -5,12 +5,13 @@ curation runs can be compared by one digest.
 """
 
 from dynamicrafter.shards.reader import ShardReader
-from dynamicrafter.shards.sample import Sample, sample_key
+from dynamicrafter.shards.sample import Sample, may_be_passed_on, sample_key
 from dynamicrafter.shards.writer import write_manifest, write_shard, write_shards
 
 __all__ = [
     "Sample",
     "ShardReader",
+    "may_be_passed_on",
     "sample_key",
     "write_manifest",
     "write_shard",

@@ -28,6 +28,15 @@ class Sample:
     info: dict[str, Any]  # JSON; holds at least fps and frames
 
 
+def may_be_passed_on(info: dict[str, Any]) -> bool:
+    """Whether a sample's source lets its media leave this machine: for W&B, a model server, a page.
+
+    A sample that does not say so may not; the setting `allow_media` of a command overrides it.
+    """
+    source = info.get("source")
+    return isinstance(source, dict) and source.get("media_may_be_passed_on") is True
+
+
 def sample_key(clip_id: str, cut: tuple[float, float] | None = None) -> str:
     """The shard key of a clip, or of the cut [start_s, end_s) of it.
 

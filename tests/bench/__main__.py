@@ -13,7 +13,7 @@ from rich.table import Table
 from dynamicrafter import assets, files
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
-from tests.bench import decode, frechet, i3d, matrix, motion, unet
+from tests.bench import curate, decode, frechet, i3d, matrix, motion, unet
 from tests.bench.timing import Row
 
 
@@ -31,12 +31,13 @@ def main() -> None:
 
 def jobs() -> list[Callable[[], list[Row]]]:
     """What is measured here: with a GPU also its ceiling and the full U-Net on it."""
-    (clip,) = assets.fetch(["sports2d"])
+    clip, film = assets.fetch(["sports2d", "big-buck-bunny"])
     assets.fetch([I3D_ASSET])
     chosen = [
         lambda: matrix.rows(matrix.CPU),
         lambda: decode.rows(clip),
         lambda: motion.rows(clip),
+        lambda: curate.rows(film),
         i3d.rows,
         unet.training_rows,
         frechet.rows,

@@ -4,9 +4,15 @@ import math
 import numpy as np
 import pytest
 
-from curation.shots import lead_in_s, mark_cuts, split_into_shots
+from curation import shots as shots_module
+from curation.shots import Look, lead_in_s, mark_cuts, split_into_shots
+from dynamicrafter.errors import MediaError
 
 FPS = 8
+
+
+def look(number):
+    return Look(np.array([number]), None)
 
 
 def by_the_rule(times, cuts, max_shot_s):
@@ -29,7 +35,7 @@ def by_spans(times, cuts, max_shot_s, span_s):
     for number in range(math.ceil(times[-1] / span_s)):
         span = (number * span_s, (number + 1) * span_s)
         begin = max(0.0, span[0] - lead_in_s(max_shot_s))
-        marked = ((time, np.array([i]), i in cuts) for i, time in enumerate(times) if time >= begin)
+        marked = ((time, look(i), i in cuts) for i, time in enumerate(times) if time >= begin)
         shots = split_into_shots(
             marked,
             span=span,
@@ -38,8 +44,9 @@ def by_spans(times, cuts, max_shot_s, span_s):
             frame_s=1 / FPS,
         )
         for shot in shots:
-            numbers = [int(frame[0]) for frame in shot.frames]
-            assert times[numbers[0]] == shot.start_s
+            numbers = [int(seen.tiny[0]) for seen in shot.looks]
+            assert shot.times == [times[number] for number in numbers]
+            assert shot.times[0] == shot.start_s
             assert numbers == list(range(numbers[0], numbers[-1] + 1))
             assert times[numbers[-1]] < shot.end_s <= times[numbers[-1]] + 1.01 / FPS
             pieces.append((shot.start_s, shot.end_s))
@@ -69,7 +76,34 @@ def test_the_cuts_of_known_scenes():
         shift = 3 if hue == 1 else 0
         fade = [1 - 0.02 * i if hue == 2 else 1 for i in range(30)]
         scenes += [(np.roll(picture, shift * i, 1) * fade[i]).astype(np.uint8) for i in range(30)]
-    marked = list(mark_cuts(((i / 24, f) for i, f in enumerate(scenes)), 3.0, 15.0))
+    looks = [Look(scene, None) for scene in scenes]
+    marked = list(mark_cuts(((i / 24, seen) for i, seen in enumerate(looks)), 3.0, 15.0))
     assert [time for time, _, _ in marked] == [i / 24 for i in range(120)]
-    assert all(frame is scene for (_, frame, _), scene in zip(marked, scenes, strict=True))
+    assert all(found is seen for (_, found, _), seen in zip(marked, looks, strict=True))
     assert [i for i, (_, _, cut) in enumerate(marked) if cut] == [30, 60, 90]
+
+
+def test_more_frames_than_any_rate_gives_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(shots_module, "MAX_SHOT_FRAMES", 50)
+    taken = []
+
+    def endless():
+        for i in itertools.count():
+            taken.append(i)
+            yield 1e-6 * i, look(i), False
+
+    options = {"span": (0.0, math.inf), "from_beginning": True, "max_shot_s": 10, "frame_s": 1e-6}
+    with pytest.raises(MediaError, match="more than 50 frames in one shot") as caught:
+        list(split_into_shots(endless(), **options))
+    assert caught.value.reason == "bad_rate"
+    assert len(taken) == 51
+
+
+@pytest.mark.parametrize("times", [[], [0.0]])
+def test_a_video_of_no_frame_or_one(times):
+    marked = mark_cuts(
+        ((time, Look(np.zeros((72, 128, 3), np.uint8), None)) for time in times), 3, 15
+    )
+    options = {"span": (0.0, math.inf), "from_beginning": True, "max_shot_s": 10, "frame_s": 0.125}
+    found = [(shot.start_s, shot.end_s, shot.times) for shot in split_into_shots(marked, **options)]
+    assert found == [(0.0, 0.125, [0.0])] * len(times)

@@ -122,6 +122,18 @@ def test_a_small_budget_leaves_videos_out_and_says_so(built, tmp_path):
     assert sum(len(video["src"]) for video in Tree(html).all("video")) < 4300
 
 
+def test_media_stay_where_their_source_keeps_them(tmp_path):
+    config = make_all(tmp_path, may_be_passed_on=False)
+    summary = report.run(config, tmp_path / "report")
+    page = Tree((tmp_path / "report" / "report.html").read_text())
+    assert not page.all("video")
+    assert summary["clips"] == 0
+    assert summary["pairs"] == 0
+    assert "6 examples are withheld" in page.text
+    config.allow_media = True
+    assert report.run(config, tmp_path / "report")["clips"] == 6
+
+
 @pytest.mark.parametrize("verb", ["curate", "train", "animate", "eval"])
 def test_a_missing_run_names_the_command_that_makes_it(built, tmp_path, verb):
     config = built[0].copy()
