@@ -23,12 +23,14 @@ from curation.filters import (
     NEAR_DUPLICATE,
     NOT_ENCODED,
     OPTED_OUT,
+    RULES,
     SPLIT_KEYS,
     STEPS,
     TOO_SHORT,
     UNREADABLE,
     Columns,
     Filters,
+    active_rules,
     judge,
     needed_measures,
 )
@@ -52,10 +54,16 @@ SCHEMA = pa.schema(
         ("repeats_row", pa.int64()),  # row of the clip that stays instead, in measures.parquet
     ]
 )
-_IDENTITY_COLUMNS = (
-    ["key", "clip_id", "video_id", "source", "start_s", "end_s", "caption", "extra"]
-    + ["sha256", "reason", "frames", "whole"]
-)
+_IDENTITY_COLUMNS = [
+    "key",
+    "clip_id",
+    "video_id",
+    "source",
+    "start_s",
+    "end_s",
+    "caption",
+    "extra",
+] + ["sha256", "reason", "frames", "whole"]
 
 
 def split_of(text: str, test_share: float) -> str:
@@ -157,7 +165,8 @@ def _judge_batch(
     measured = np.array([reason is None for reason in own], bool)
     reasons = np.full(len(own), None, object)
     reasons[~measured] = UNREADABLE
-    reasons[own == TOO_SHORT] = TOO_SHORT
+    for known in (TOO_SHORT, OPTED_OUT):
+        reasons[own == known] = known
     if opted_out:
         names = zip(*(batch[n].to_pylist() for n in ("key", "clip_id", "video_id")), strict=True)
         out = np.array([is_opted_out(opted_out, *ids) for ids in names], bool)
@@ -250,8 +259,9 @@ def _funnel(
     for (step, _), count in counts.items():
         by_step[step] += count
     left = by_step.total()
+    off = {rule.reason for rule in RULES} - {rule.reason for rule in active_rules(filters)}
     steps = []
-    for name in STEPS:
+    for name in [step for step in STEPS if step not in off]:
         dropped = by_step[name]
         steps.append(
             {

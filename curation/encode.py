@@ -1,7 +1,7 @@
 """The fifth pass: the shots that stay, encoded as the samples' videos.
 
-    encoded/<2 hex>/<piece>-<settings>-<which>.tar     clips of a piece that stay, under a digest each
-    encoded/<2 hex>/<piece>-<settings>.failed.json     those that could not be encoded, with reasons
+    encoded/<2 hex>/<piece>-<settings>-<which>.tar    clips of a piece that stay, a digest each
+    encoded/<2 hex>/<piece>-<settings>.failed.json    those that could not be encoded, with reasons
 
 A clip is decoded and encoded once; thresholds that let more through encode only those. Frames and
 settings decide the bytes, and the version of the encoder is one of the settings.
@@ -123,13 +123,14 @@ def _exactly(row: Row, pictures: Iterator[tuple[float, Any]]) -> Iterator[Any]:
     Raises:
         MediaError: `unreadable`, there are fewer.
     """
-    number = 0
-    for number, (_, picture) in enumerate(itertools.islice(pictures, row["frames"]), start=1):
+    count = 0
+    for _, picture in itertools.islice(pictures, row["frames"]):
         yield picture
-    if number < row["frames"]:
+        count += 1
+    if count < row["frames"]:
         raise MediaError(
             "unreadable",
-            f"{row['path']} gives {number} of {row['frames']} frames when read from "
+            f"{row['path']} gives {count} of {row['frames']} frames when read from "
             f"{row['start_s']:g} s on",
         )
 

@@ -15,10 +15,11 @@ from dynamicrafter.statistics import wilson_interval
 
 DRAWS = 2000
 LEVEL = 0.9
+PASSES = ("list", "inspect", "measure", "decide", "encode", "pack", "vlm_caption")
 SERIAL = ("list", "decide")
 """Passes that one process does, however many there are."""
 
-CAPTION = "caption"
+CAPTION = "vlm_caption"
 CAPTION_BAND = (3.4 / 6.3, 12.6 / 6.3)
 """How far an assumed captioning rate may be off, as factors: the utilisation of a GPU by published
 pipelines lies between 0.08 and 0.30 where the rate assumes 0.15."""
@@ -141,7 +142,7 @@ def estimate(probe: dict[str, Any], total: int, fleet: Fleet) -> dict[str, Any]:
         on_gpu = [per_clip["measure_wall_s"][name] for name in probe["gpu_measures"]]
         gpu["measure"] = draws.total(np.sum(on_gpu, axis=0))
     assumed = {}
-    if (rate := fleet.caption_clips_per_gpu_second) is not None:
+    if (rate := fleet.caption_clips_per_gpu_second) is not None and fleet.gpus:
         low, high = (rate * factor for factor in CAPTION_BAND)
         gpu[CAPTION] = kept / draws.band(rate, low, high)
         assumed[CAPTION] = f"{rate:g} clips/s a GPU, {low:.3g} to {high:.3g}; not probed"
@@ -240,4 +241,5 @@ def _knobs(
             "nothing: these filters need no picture",
             load.less(cpu),
         )
-    return sorted(found, key=lambda knob: -knob["saves"]["value"])
+    saving = [knob for knob in found if knob["saves"]["value"] > 0]
+    return sorted(saving, key=lambda knob: -knob["saves"]["value"])

@@ -29,11 +29,8 @@ COLUMNS = (
 )
 
 # What pandas takes for NaN, compared without regard to case, since other readers go further.
-_TAKEN_FOR_EMPTY = frozenset(
-    "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|1.#IND|1.#QNAN|<NA>|N/A|NA|NaN|None|null".casefold().split(
-        "|"
-    )
-)
+_EMPTY = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|1.#IND|1.#QNAN|<NA>|N/A|NA|NaN|None|null"
+_TAKEN_FOR_EMPTY = frozenset(_EMPTY.casefold().split("|"))
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

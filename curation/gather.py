@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
 import pyarrow as pa
 
 from curation.inspect import Piece, pieces_of, read_facts

@@ -35,7 +35,7 @@ SHOTS, VALUES, QUARANTINE = "shots", "measures", "quarantine"
 TOO_SHORT, CHANGED = "too_short", "changed"
 BAD_RATE, NO_FRAMES = "bad_rate", "no_frames"
 MAX_UNEVENNESS = 1.5
-"""Between a shot's own frame rate and the file's, at which it is encoded. A shot that is off by more
+"""Between a shot's own frame rate and the file's, at which it is encoded: one that is off by more
 would play too fast or too slow."""
 
 SHOT_SCHEMA = pa.schema(
@@ -229,8 +229,6 @@ def _shots(path: Path, span: Span, settings: MeasureSettings) -> Iterator[Shot]:
     first = next(looks, None)
     if first is None and span.start_s == span.clip_start_s:
         raise MediaError(NO_FRAMES, f"{path.name} has no frame from {begin:g} s on")
-    # After a gap as long as a shot may be, another one begins whatever came before.
-    after_gap = first is not None and first[0] - begin >= settings.max_shot_s
     return split_into_shots(
         mark_cuts(
             itertools.chain([first] if first else [], looks),
@@ -238,7 +236,7 @@ def _shots(path: Path, span: Span, settings: MeasureSettings) -> Iterator[Shot]:
             settings.cut_difference,
         ),
         span=(span.start_s, end_s),
-        from_beginning=begin == span.clip_start_s or after_gap,
+        from_beginning=begin == span.clip_start_s,
         max_shot_s=settings.max_shot_s,
         frame_s=1 / span.fps,
     )

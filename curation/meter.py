@@ -18,8 +18,8 @@ from curation.measures.contract import Footage, Measure
 from dynamicrafter.errors import MediaError
 
 Cost = dict[str, Any]
-"""{"cpu_s", "wall_s", "read_bytes", "written_bytes", "measures": {name: [cpu_s, wall_s]}}; bytes are
-None where the system does not count them."""
+"""{"cpu_s", "wall_s", "read_bytes", "measures": {name: [cpu_s, wall_s]}}; bytes are None where the
+system does not count them."""
 
 _warm: set[str] = set()
 _measures: dict[str, list[float]] = {}
@@ -66,7 +66,7 @@ def metered(function: Callable[..., Any], *args: Any) -> tuple[Any, MediaError |
             _warm.add(function.__name__)
     _measures.clear()
     _aside[:] = 0.0, 0.0
-    io, wall, cpu = _bytes(), time.perf_counter(), time.process_time()
+    before, wall, cpu = _bytes_read(), time.perf_counter(), time.process_time()
     result, error = None, None
     try:
         result = function(*args)
@@ -77,9 +77,7 @@ def metered(function: Callable[..., Any], *args: Any) -> tuple[Any, MediaError |
         "wall_s": time.perf_counter() - wall - _aside[1],
         "measures": {name: list(spent) for name, spent in _measures.items()},
     }
-    after = _bytes()
-    for i, name in enumerate(("read_bytes", "written_bytes")):
-        cost[name] = None if io is None or after is None else after[i] - io[i]
+    cost["read_bytes"] = None if before is None else _bytes_read() - before
     return result, error, cost
 
 
@@ -109,11 +107,10 @@ def _timed(compute: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
     return result, time.process_time() - cpu, time.perf_counter() - wall
 
 
-def _bytes() -> tuple[int, int] | None:
-    """Bytes that this process has read and written, cached by the system or not."""
+def _bytes_read() -> int | None:
+    """Bytes that this process has read, from a disk or from the system's memory of it."""
     try:
         with open("/proc/self/io", encoding="ascii") as file:
-            counts = dict(line.split(": ") for line in file)
-        return int(counts["rchar"]), int(counts["wchar"])
+            return int(dict(line.split(": ") for line in file)["rchar"])
     except (OSError, KeyError, ValueError):
         return None

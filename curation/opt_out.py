@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.clip import Clip
+from curation.filters import OPTED_OUT
 from curation.infos import MOST_BYTES, parse_info
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import (
@@ -54,6 +56,15 @@ def read_ids(path: str | Path | None) -> frozenset[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"opt_out={path} cannot be read: {error}") from None
     return frozenset(line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
+
+
+def without_opted_out(clip: Clip, ids: frozenset[str]) -> Clip:
+    """The clip, or all that may be kept of one that is opted out: its name."""
+    if not ids or not is_opted_out(ids, clip.clip_id, clip.video_id, clip.extra.get("contentUrl")):
+        return clip
+    return Clip(
+        clip.clip_id, clip.source, "", "", video_id=clip.video_id, reason=OPTED_OUT, message=""
+    )
 
 
 def is_opted_out(ids: frozenset[str], *names: str | None) -> bool:

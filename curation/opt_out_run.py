@@ -242,9 +242,7 @@ def _change_rows(path: Path, numbers: list[int], change: Any) -> int:
     changed = first = 0
     wanted = set(numbers)
     schema = pq.read_schema(path)
-    if b"content" in (notes := schema.metadata or {}):  # stands for what the rows say
-        content = sha256_json([notes[b"content"].decode(), numbers])
-        schema = schema.with_metadata({**notes, b"content": content.encode()})
+    notes = pq.read_metadata(path).metadata or {}
     with contextlib.suppress(_Unchanged), atomic_path(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for batch in iterate_batches(path):
@@ -258,6 +256,9 @@ def _change_rows(path: Path, numbers: list[int], change: Any) -> int:
                     batch = pa.Table.from_pylist(rows, schema=schema)
                 writer.write_table(batch.replace_schema_metadata(schema.metadata))
                 first += len(batch)
+            if b"content" in notes:  # stands for what the rows say
+                content = sha256_json([notes[b"content"].decode(), numbers])
+                writer.add_key_value_metadata({"content": content})
         if not changed:
             raise _Unchanged
     return changed

@@ -37,6 +37,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, read_json, write_json
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.shards import Sample, write_manifest, write_shard
+from dynamicrafter.shards.writer import index_path_of
 
 SPLITS = ("train", "test")
 TEXT_BYTES = 4096
@@ -145,9 +146,7 @@ def pack_shard(
     """Caption the clips of a shard and write it, unless it is there as it would be written."""
     entry_path = entry_of(job, folder)
     target = folder / "dataset" / job.split / f"{job.name}.tar"
-    planned = list(
-        iterate_rows(folder / "pack" / f"plan-{job.split}.parquet", job.first, job.stop)
-    )
+    planned = list(iterate_rows(folder / "pack" / f"plan-{job.split}.parquet", job.first, job.stop))
     first, last = planned[0]["row"], planned[-1]["row"]
     wanted = {row["row"] for row in planned}
     rows = {
@@ -204,6 +203,7 @@ def _is_packed(entry_path: Path, target: Path, digest: str) -> bool:
         return (
             known["digest"] == digest
             and target.stat().st_size == known["entry"]["bytes"]
+            and index_path_of(target).exists()
             and entry_path.with_suffix(".csv").exists()
         )
     except (InputError, OSError, KeyError, TypeError):
@@ -231,5 +231,3 @@ def _samples(
 def _frames(video: bytes, count: int) -> np.ndarray:
     """Every frame of an encoded clip, uint8 [t, h, w, 3]."""
     return read_frames(video, range(count))
-
-

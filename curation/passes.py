@@ -24,9 +24,10 @@ from curation.filters import Filters
 from curation.gather import PIECES, gather, iterate_pieces
 from curation.inspect import inspect_part
 from curation.measure import MeasureSettings, Task, measure_piece
-from curation.pack import PackJob, Packing
+from curation.pack import Packing, PackJob
 from curation.tables import iterate_rows
 from dynamicrafter.progress import progress
+
 
 @dataclass
 class Passes:

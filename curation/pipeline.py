@@ -28,7 +28,7 @@ from curation.listing import stamp
 from curation.logged import log_run
 from curation.measure import MeasureSettings, Task, plan_task
 from curation.measures import MEASURES
-from curation.opt_out import OPT_OUT, read_ids
+from curation.opt_out import OPT_OUT, read_ids, without_opted_out
 from curation.pack import Packing
 from curation.passes import Passes
 from curation.sources import read_clips, source_digest
@@ -90,11 +90,13 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     seat = Seat(config.workers, config.unit_timeout_s, folder, begun["digest"][:16])
     with open_engine(engine_settings, seat) as engine:
         passes = Passes(engine, folder, config.unit_timeout_s)
-        listed = digest_rows(given["source"], given.get("files"), plain(config.list), source)
-        passes.freeze(read_clips(source), config.list.part_rows, config.list.check_files, listed)
+        listed = digest_rows(*sorted(given.items()), plain(config.list), source)
+        opted_out = _opted_out(config, folder)
+        clips = (without_opted_out(clip, opted_out) for clip in read_clips(source))
+        passes.freeze(clips, config.list.part_rows, config.list.check_files, listed)
         passes.inspect()
         measured = passes.measure(measure_settings, tasks)
-        passes.decide(measure_settings, tasks, absent, filters, _opted_out(config, folder))
+        passes.decide(measure_settings, tasks, absent, filters, opted_out)
         refuse_failed_share(config.max_failed_share, folder)
         encoded = passes.encode(encode_settings)
         jobs = passes.plan(encode_settings, int(config.pack.shard_megabytes * 2**20))
@@ -171,7 +173,9 @@ def _finish(
         of_split = digest_rows(packing.digest, plain(config.pack), split)
         dataset[split] = pack.finish_split(split, jobs[split], of_split, folder)
     parts = [
-        pack.entry_of(job, folder).with_suffix(".csv") for split in pack.SPLITS for job in jobs[split]
+        pack.entry_of(job, folder).with_suffix(".csv")
+        for split in pack.SPLITS
+        for job in jobs[split]
     ]
     concatenate(folder / "dcp.csv", parts)
     funnel = read_json(folder / FUNNEL)

@@ -18,8 +18,8 @@ from dynamicrafter.errors import MediaError
 
 LEAD_IN_MARGIN_S = 1.0
 TINY_SHORT_SIDE = 72  # pixels; enough for a cut, and cheap
-MAX_SHOT_FRAMES = 7200  # 30 s at 240 frames/s; what states less and holds more shall not fill memory
-MAX_SHOT_BYTES = 2**29  # of the small pictures of one shot; thin ones are ten times as large
+MAX_SHOT_FRAMES = 7200  # 30 s at 240 frames/s; what holds more than it states shall not fill memory
+MAX_SHOT_BYTES = 2**29  # of the small pictures of a shot; those of wide films are large
 _ANY_RATE = 24.0  # frames are counted for the detector, not timed
 
 
@@ -78,11 +78,18 @@ def split_into_shots(
         del times[:count], frames[:count]
 
     previous = None
+    nothing_since = span[0] - lead_in_s(max_shot_s)
     for time_s, frame, cut in marked_frames:
-        if cut if previous is not None else from_beginning:
+        # A pause that long makes the shot a long one, and is divided whatever the picture does:
+        # a span that begins in the pause does not see what was before it.
+        pause = time_s - nothing_since >= max_shot_s
+        nothing_since = time_s
+        if cut and not pause if previous is not None else from_beginning:
             yield from take(len(times), time_s)
             shot_start, divided = time_s, False
-        elif divided and previous is not None and _crosses(previous, time_s, max_shot_s):
+        elif divided and (
+            pause or (previous is not None and _crosses(previous, time_s, max_shot_s))
+        ):
             yield from take(len(times), time_s)
             shot_start = time_s if shot_start is None else shot_start
         if shot_start is not None:

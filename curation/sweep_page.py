@@ -9,7 +9,7 @@ from dynamicrafter import pages
 from dynamicrafter.pages.tables import number
 from dynamicrafter.tracking import Run
 
-SHOWN = 6  # sources and categories that have a column
+SHOWN, REASONS = 6, 5  # sources or categories, and reasons, that have a column
 MIX = {"source": "Sources", "speed": "Speed of the objects", "category": "Stated categories"}
 
 
@@ -51,11 +51,10 @@ def say_table(found: dict[str, Any], say: Callable[[str], None]) -> None:
 def log_table(tracker: Run, found: dict[str, Any]) -> None:
     """The counts as a table of the W&B run."""
     columns = ["setting", "kept", "train", "test", "share", "change"]
-    rows = [
-        [label(one), one["survivors"], *(one["by_split"][s] for s in ("train", "test"))]
-        + [one["share"], one["change"]]
-        for one in [found["present"], *found["settings"]]
-    ]
+    rows = []
+    for one in [found["present"], *found["settings"]]:
+        counts = [one["survivors"], one["by_split"]["train"], one["by_split"]["test"]]
+        rows.append([label(one), *counts, one["share"], one["change"]])
     tracker.table("sweep", columns, rows)
 
 
@@ -113,12 +112,9 @@ def _is_number(one: dict[str, Any], name: str) -> bool:
 
 
 def _survivors(found: dict[str, Any]) -> Markup:
-    columns = [pages.Column("Setting")] + [
-        pages.Column(title, number=True, digits=digits)
-        for title, digits in (
-            ("Kept", 0), ("Train", 0), ("Test", 0), ("Share, %", 1), ("Change", 0), ("Change, %", 1),
-        )
-    ]  # fmt: skip
+    titles = {"Kept": 0, "Train": 0, "Test": 0, "Share, %": 1, "Change": 0, "Change, %": 1}
+    columns = [pages.Column("Setting")]
+    columns += [pages.Column(title, number=True, digits=n) for title, n in titles.items()]
     present = found["present"]["survivors"]
     rows = []
     for one in [found["present"], *found["settings"]]:
@@ -138,21 +134,19 @@ def _survivors(found: dict[str, Any]) -> Markup:
 
 def _dropped(found: dict[str, Any]) -> Markup:
     every = [found["present"], *found["settings"]]
-    totals: dict[str, int] = {}
-    for one in every:
-        for name, count in one["dropped"].items():
-            totals[name] = totals.get(name, 0) + count
-    differing = [name for name in totals if len({one["dropped"].get(name, 0) for one in every}) > 1]
-    others = sorted(totals.keys() - set(differing), key=lambda name: (-totals[name], name))
-    shown = [*differing, *others][: SHOWN - 1]
+    counts = {
+        name: [one["dropped"].get(name, 0) for one in every]
+        for name in sorted(set().union(*(one["dropped"] for one in every)))
+    }
+    # Those that the settings change most come first.
+    shown = sorted(counts, key=lambda name: (min(counts[name]) - max(counts[name]), name))[:REASONS]
     columns = [pages.Column("Setting")]
     columns += [pages.Column(name.replace("_", " "), number=True) for name in shown]
     columns.append(pages.Column("others", number=True))
     rows = []
     for one in every:
         rest = sum(count for name, count in one["dropped"].items() if name not in shown)
-        counts = [one["dropped"].get(name, 0) for name in shown]
-        rows.append(pages.Row([label(one), *counts, rest]))
+        rows.append(pages.Row([label(one), *(one["dropped"].get(name, 0) for name in shown), rest]))
     return pages.table(columns, rows, "Clips dropped, by the first reason that applied")
 
 

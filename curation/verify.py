@@ -174,7 +174,7 @@ def _write(deep: bool, tolerance_s: float, folder: Path) -> Counter[str]:
     with (
         atomic_path(folder / TABLE) as temporary,
         atomic_path(folder / REPORT) as temporary_report,
-        temporary_report.open("w", encoding="utf-8", newline="") as file,
+        temporary_report.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
     ):
         writer = TableWriter(temporary, SCHEMA)
         report = _report(file)
@@ -220,7 +220,9 @@ def say_verdicts(verdicts: dict[str, int], folder: Path) -> None:
     """Tell how many rows there are of each verdict, the frequent ones first."""
     total = sum(verdicts.values())
     rows = [("verdict", "clips", "share", "")]
-    for verdict, count in sorted(verdicts.items(), key=lambda item: (item[0] != OK, -item[1])):
+    for verdict, count in sorted(
+        verdicts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])
+    ):
         share = f"{100 * count / total:.2f} %"
         rows.append((verdict, str(count), share, MEANINGS.get(verdict, "a bad row of the table")))
     for line in table_lines(rows, "lrrl"):

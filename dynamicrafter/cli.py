@@ -12,6 +12,13 @@ VERBS = {
     "assets": ("dynamicrafter.assets.command", "list, fetch and verify sample clips and weights"),
     "assets inspect": ("dynamicrafter.model.inspect", "what a checkpoint is; official layout"),
     "curate": ("curation.__main__", "videos → measured, filtered, captioned WebDataset shards"),
+    "curate plan": ("curation.plan", "hours, money and terabytes of a run, from a probe of some clips"),
+    "curate status": ("curation.status", "how far a run is, and what it dropped"),
+    "curate sweep": ("curation.sweep", "what other thresholds would keep; measures nothing again"),
+    "curate verify-source": ("curation.verify", "what of a local copy is missing, broken or cut off"),
+    "curate export-csv": ("curation.export_run", "the public eight DCP columns"),
+    "curate opt-out": ("curation.opt_out_run", "take clips out of runs, shards and exports"),
+    "plan curate": ("curation.plan", "the same as curate plan"),
     "train": ("train.__main__", "the stages of the recipe, resumable"),
     "animate": ("dynamicrafter.animate", "image + prompt → video"),
     "animate gates": ("dynamicrafter.gates_run", "λ of every layer: read, plotted, tried out"),
@@ -39,7 +46,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:<15}{what}" for name, (_, what) in VERBS.items())
+        verbs = "\n".join(f"  {name:<22}{what}" for name, (_, what) in VERBS.items())
         sys.stdout.write(HELP.format(verbs=verbs))
         return
     if verb == "--version":

@@ -73,7 +73,8 @@ def begin(folder: Path, config: dict[str, Any], inputs: dict[str, str]) -> None:
 
 
 def finish(folder: Path, run_digest: str, summary: dict[str, Any], seconds: float) -> None:
-    """Declare the result in `folder` whole."""
+    """Declare the result in `folder` whole, and tidy up behind processes that died on the way."""
+    files.sweep_temporaries(folder)
     done = {"digest": run_digest, "summary": summary, "seconds": round(seconds, 2)}
     files.write_json(folder / DONE, redact(done))
 

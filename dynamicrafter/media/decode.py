@@ -7,13 +7,20 @@ it is faster, what decord cannot (AV1, pictures under 64 pixels wide), and every
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dynamicrafter.errors import MediaError
-from dynamicrafter.media.probe import MAX_PIXELS, open_source, open_video, probe, quarter_turns
+from dynamicrafter.media.probe import (
+    MAX_PIXELS,
+    decoded,
+    open_source,
+    open_video,
+    probe,
+    quarter_turns,
+)
 
 if TYPE_CHECKING:
     import av
@@ -117,18 +124,11 @@ def iterate_pictures(
                     opened.seek(origin + int(target / stream.time_base), stream=stream)
                 except av.error.FFmpegError:  # no index, or a broken one
                     continue
-            frames = opened.decode(stream)
+            frames = _timed(decoded(opened, stream), origin, opened.format.name == "avi", path)
             first = next(frames, None)
-            if target > 0 and (first is None or _seconds(first, origin, path) > start_s):
+            if target > 0 and (first is None or first[0] > start_s):
                 continue
-            last_s = float("-inf")
-            for frame in itertools.chain([first] if first else [], frames):
-                if (frame.width, frame.height) != (first.width, first.height):
-                    raise MediaError("unreadable", f"{path} changes its size on the way")
-                time_s = _seconds(frame, origin, path)
-                if time_s < last_s:  # whoever seeks would find other frames at a time
-                    raise MediaError("unreadable", f"{path}: its times go back at {last_s:.3f} s")
-                last_s = time_s
+            for time_s, frame in itertools.chain([first] if first else [], frames):
                 if time_s >= start_s:
                     yield time_s, frame
             return
@@ -173,8 +173,30 @@ class Resizer:
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
-def _seconds(frame: "av.VideoFrame", origin: int, path: object) -> float:
-    return float((_ticks(frame, path) - origin) * frame.time_base)
+def _timed(
+    frames: "Iterable[av.VideoFrame]", origin: int, in_avi: bool, path: object
+) -> "Iterator[tuple[float, av.VideoFrame]]":
+    """Add to consecutive frames their seconds since `origin`.
+
+    Raises:
+        MediaError: `unreadable`, the size changes, there is no time or one before that of the frame
+            before: whoever seeks would find other frames there.
+    """
+    last = size = None
+    for frame in frames:
+        size = size or (frame.width, frame.height)
+        if size != (frame.width, frame.height):
+            raise MediaError("unreadable", f"{path} changes its size on the way")
+        if in_avi and (frame.dts is not None or last is not None):
+            # It stores no times of presentation, and what is made up for B-frames is in disorder.
+            ticks = frame.dts if frame.dts is not None else last + 1
+        else:
+            ticks = _ticks(frame, path)
+        seconds = float((ticks - origin) * frame.time_base)
+        if last is not None and ticks < last:
+            raise MediaError("unreadable", f"{path}: its times go back to {seconds:.3f} s")
+        last = ticks
+        yield seconds, frame
 
 
 def _ticks(frame: "av.VideoFrame", path: object) -> int:
@@ -192,7 +214,8 @@ def _read_own(video: bytes, wanted: np.ndarray, short_side: int | None) -> np.nd
         ticks_per_frame = 1 / (stream.average_rate * stream.time_base)
         opened.seek(int(wanted[0] * ticks_per_frame), stream=stream)
         numbered = (
-            (round(_ticks(frame, name) / ticks_per_frame), frame) for frame in opened.decode(stream)
+            (round(_ticks(frame, name) / ticks_per_frame), frame)
+            for frame in decoded(opened, stream)
         )
         return _pick(numbered, wanted, short_side)
 
@@ -201,7 +224,7 @@ def _read_in_sequence(
     path: str | os.PathLike[str], wanted: np.ndarray, short_side: int | None
 ) -> np.ndarray:
     with open_video(path) as (opened, stream):
-        return _pick(enumerate(opened.decode(stream)), wanted, short_side)
+        return _pick(enumerate(decoded(opened, stream)), wanted, short_side)
 
 
 def _pick(

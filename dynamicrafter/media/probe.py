@@ -139,6 +139,17 @@ def open_source(
         raise MediaError("unreadable", f"{name} needs more memory than there is") from None
 
 
+def decoded(
+    opened: "av.container.InputContainer", stream: "av.VideoStream"
+) -> "Iterator[av.VideoFrame]":
+    """The frames of a stream from where its file stands."""
+    try:
+        yield from opened.decode(stream)
+    except IndexError:
+        # PyAV, after the last frame: another stream has begun in the middle of the file.
+        return
+
+
 def quarter_turns(frame: "av.VideoFrame") -> int:
     """How often to turn a decoded frame by 90° counterclockwise for display: 0 to 3.
 
@@ -156,7 +167,7 @@ def probe(path: str | os.PathLike[str]) -> VideoFacts:
     """
     container = local_video(path)[1]
     with open_video(path) as (opened, stream):
-        frame = next(opened.decode(stream), None)
+        frame = next(decoded(opened, stream), None)
         fps = stream.average_rate or stream.guessed_rate
         if frame is None or not fps:
             raise MediaError("unreadable", f"{path} holds no decodable frame")

@@ -74,7 +74,7 @@ OFFLINE = {"mode": "offline", "project": "p", "entity": None, "group": None}
 def schema() -> pa.Schema:
     """As `gather` writes it."""
     measured = [field for name in MEASURES for field in column_types(BY_NAME[name])]
-    notes = {"digest": "d" * 16, "content": "c" * 64, "measures": "{}", "absent": "{}"}
+    notes = {"digest": "d" * 16, "measures": "{}", "absent": "{}"}
     return pa.schema([*IDENTITY, *FACTS, *measured], metadata=notes)
 
 
@@ -145,7 +145,7 @@ def write_tables(folder: Path, table: list[dict], filters: Filters = FILTERS) ->
     folder.mkdir(parents=True, exist_ok=True)
     writer = TableWriter(folder / TABLE, schema())
     writer.add(table)
-    writer.close()
+    writer.close({"content": "c" * 64})
     pieces = TableWriter(folder / PIECES, PIECE_SCHEMA)
     for first in range(0, len(table), ROWS_OF_A_PIECE):
         piece, part = piece_of(first)

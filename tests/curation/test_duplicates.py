@@ -67,21 +67,18 @@ def left_of(array, found):
     return set(array["row"].tolist()) - set(found)
 
 
-@pytest.mark.parametrize("sizes", [(512, 250_000), (3, 11), (1, 40)])
-@pytest.mark.parametrize("distance", [0, 1, 6, 15])
-@pytest.mark.parametrize("most", [2, 5])
+@pytest.mark.parametrize("sizes", [(512, 250_000), (2, 11)])
+@pytest.mark.parametrize(("distance", "most"), [(0, 1), (1, 1), (6, 5), (15, 12)])
 def test_near_copies_are_those_of_the_plain_search(tmp_path, monkeypatch, sizes, distance, most):
     monkeypatch.setattr(duplicates, "BLOCK", sizes[0])
     monkeypatch.setattr(duplicates, "TOGETHER", sizes[1])
-    for seed in range(3):
-        array = pictures_of(crowd(150, 12, most, seed), seed)
+    for seed in range(2):
+        array = pictures_of(crowd(120, 10, most, seed), seed)
         found = found_by(array, distance, tmp_path)
         expected = by_brute_force(array, distance)
         assert left_of(array, found) == expected
-        assert 12 <= len(expected) <= 150
         assert set(found.values()) <= expected
-        if distance == 6:
-            assert 12 < len(expected) < 140
+        assert 10 < len(expected) < 118
 
 
 def test_a_clip_repeats_one_that_stays_and_that_it_is_near_to(tmp_path):
@@ -101,8 +98,8 @@ def test_the_order_of_the_clips_does_not_matter(tmp_path):
 
 
 def test_equal_looks(tmp_path):
-    looks = crowd(5, 5, 0, 0)
-    array = pictures_of([look for look in looks for _ in range(40)])
+    looks = [[number, 2**63 + number, 7] for number in range(5)]
+    array = pictures_of(looks * 40)
     found = found_by(array, 0, tmp_path)
     first = {}
     for item in sorted(array, key=lambda item: int(item["priority"])):

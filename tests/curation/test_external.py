@@ -1,5 +1,7 @@
 """Sorting on disk gives what sorting in memory gives."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_sorted_blocks_are_a_full_sort(tmp_path, kind, memory_bytes):
     expected = sorted(array.tolist())  # of tuples, in the order of the fields
     assert [row for block in blocks for row in block.tolist()] == expected
     assert all(len(block) for block in blocks)
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in itertools.pairwise(blocks):
         assert before["name"][-1] < after["name"][0]
     assert np.array_equal(np.concatenate(list(records.blocks())), array)
     records.close()

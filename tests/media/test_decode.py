@@ -1,6 +1,7 @@
 import random
 from collections import Counter
 
+import av
 import numpy as np
 import pytest
 
@@ -160,3 +161,50 @@ def test_scaled_size():
     assert scaled_size(1080, 1920, 256) == (256, 456)
     assert scaled_size(500, 500, 256) == (256, 256)
     assert scaled_size(1280, 720, None) == (1280, 720)
+
+
+def test_times_that_go_back_end_a_video(tmp_path):
+    """Two transport streams after each other: whoever seeks would find two frames at a time."""
+    path = write_video(tmp_path / "v.ts", numbered_frames(20))
+    path.write_bytes(path.read_bytes() * 2)
+    seen = []
+    with pytest.raises(MediaError, match="go back"):
+        seen.extend(time for time, _ in iterate_frames(path))
+    assert seen == pytest.approx([i / 10 for i in range(20)])
+
+
+def test_avi_with_b_frames_has_its_frames_in_order(tmp_path):
+    """It stores no times of presentation."""
+    path = write_video(tmp_path / "v.avi", numbered_frames(50), options={"bf": "3"})
+    times, frames = zip(*iterate_frames(path), strict=True)
+    assert np.diff(times) == pytest.approx([0.1] * 49)
+    assert numbers_of(np.stack(frames)) == list(range(50))
+    _, part = zip(*iterate_frames(path, times[30]), strict=True)
+    assert numbers_of(np.stack(part)) == list(range(30, 50))
+
+
+def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(50))
+    real, asked = av.open, []
+
+    class Unseekable:
+        def __init__(self, opened):
+            self._opened = opened
+
+        def __getattr__(self, name):
+            return getattr(self._opened, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *details):
+            self._opened.close()
+
+        def seek(self, *arguments, **settings):
+            asked.append(arguments)
+            raise av.error.PermissionError(1, "no index")
+
+    monkeypatch.setattr(av, "open", lambda *a, **k: Unseekable(real(*a, **k)))
+    frames = [frame for _, frame in iterate_frames(path, 3.0)]
+    assert numbers_of(np.stack(frames)) == list(range(30, 50))
+    assert asked

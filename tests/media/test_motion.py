@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dynamicrafter.media import motion as motion_module
 from dynamicrafter.media.motion import measure_motion
 
 
@@ -94,3 +95,98 @@ def test_flat_pictures_do_not_fail():
 def test_equal_input_gives_equal_figures():
     frames = moving_square((0.1, 0.05))
     assert measure_motion(frames, 24) == measure_motion(frames, 24)
+
+
+def pan_over_wall(per_second, contrast=20, fps=24, seconds=2, size=(256, 456), seed=1):
+    """The camera looks at a wall that moves through the picture, new parts of it all the time."""
+    height, width = size
+    steps = [
+        [round(abs(v) * np.hypot(height, width) * i / fps) for v in per_second]
+        for i in range(round(fps * seconds))
+    ]
+    far_x, far_y = steps[-1]
+    shape = (height + far_y, width + far_x)
+    noise = np.random.default_rng(seed).random(shape).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 4)
+    noise = (noise - noise.mean()) / noise.std()
+    wall = np.clip(128 + contrast * noise, 0, 255).astype(np.uint8)
+    frames = []
+    for x, y in steps:
+        left = x if per_second[0] < 0 else far_x - x
+        top = y if per_second[1] < 0 else far_y - y
+        view = wall[top : top + height, left : left + width]
+        frames.append(np.repeat(view[..., None], 3, axis=2))
+    return frames
+
+
+def with_overlay(frames, opacity=0.6):
+    """White text that stands in the middle of the picture, as agencies put it over their clips."""
+    height, width = frames[0].shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    place = (width // 10, height // 2)
+    cv2.putText(mask, "shutterstock", place, cv2.FONT_HERSHEY_DUPLEX, height / 140, 255, 3)
+    share = opacity * (mask[..., None] / 255)
+    return [((1 - share) * frame + share * 255).astype(np.uint8) for frame in frames]
+
+
+@pytest.mark.parametrize("per_second", [(0.12, 0.05), (-0.2, 0.0), (0.0, -0.1)])
+def test_a_standing_overlay_is_no_object_motion(monkeypatch, per_second):
+    frames = pan_over_wall(per_second)
+    plain, marked = measure_motion(frames, 24), measure_motion(with_overlay(frames), 24)
+    assert plain.overlay_share < 0.1  # by chance
+    assert 0.1 < marked.overlay_share < 0.3
+    for motion in (plain, marked):
+        assert motion.camera_speed == pytest.approx(np.hypot(*per_second), rel=0.1)
+    assert marked.object_speed < 0.05 * marked.camera_speed
+    monkeypatch.setattr(motion_module, "EDGE_STRENGTH", np.inf)
+    unmasked = measure_motion(with_overlay(frames), 24)
+    assert unmasked.overlay_share == 0
+    assert unmasked.object_speed > 2 * marked.object_speed
+    assert unmasked.object_speed > 10 * plain.object_speed
+
+
+def with_square(frames, per_second, contrast, share=0.15, fps=24):
+    """A textured square that crosses the picture to the right."""
+    height, width = frames[0].shape[:2]
+    side = round(np.sqrt(share * height * width))
+    (patch,) = pan_over_wall((0, 0), contrast, fps=1, seconds=1, size=(side, side), seed=9)
+    found = []
+    for i, frame in enumerate(frames):
+        left = round(width / 10 + per_second * np.hypot(height, width) * i / fps)
+        own, top = frame.copy(), (height - side) // 2
+        own[top : top + side, left : left + side] = patch
+        found.append(own)
+    return found
+
+
+@pytest.mark.parametrize(
+    "contrast",
+    [
+        20,
+        pytest.param(
+            40, marks=pytest.mark.xfail(strict=True, reason="passing edges are taken for standing")
+        ),
+    ],
+)
+def test_what_moves_against_the_camera_counts(contrast):
+    frames = with_square(pan_over_wall((-0.12, 0.0), contrast), 0.12, contrast)
+    motion = measure_motion(frames, 24)
+    assert motion.camera_speed == pytest.approx(0.12, rel=0.1)
+    assert motion.object_speed == pytest.approx(0.15 * 0.24, rel=0.25)
+    assert abs((motion.direction_deg + 180) % 360 - 180) < 15
+
+
+def test_what_moves_over_a_still_scene_counts_although_the_scene_has_standing_edges():
+    share, speed = 0.04, 0.1
+    tiles = np.random.default_rng(2).integers(0, 2, (32, 57), np.uint8) * 160 + 40
+    tiles = np.kron(tiles[..., None], np.ones((8, 8, 3), np.uint8))
+    background = texture(256, 456)
+    frames = moving_square((speed, 0.0), share=share)
+    for frame in frames:
+        behind = (frame == background).all(axis=-1)
+        frame[behind] = tiles[behind]
+    motion = measure_motion(frames, 24)
+    assert motion.overlay_share > 0.9
+    assert motion.camera_speed < 0.01
+    assert motion.object_speed == pytest.approx(share * speed, rel=0.4)
+    assert abs((motion.direction_deg + 180) % 360 - 180) < 15

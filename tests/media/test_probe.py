@@ -1,4 +1,6 @@
+import os
 import shutil
+import struct
 from fractions import Fraction
 
 import av
@@ -6,6 +8,8 @@ import numpy as np
 import pytest
 
 from dynamicrafter.errors import MediaError
+from dynamicrafter.media import probe as probe_module
+from dynamicrafter.media.decode import iterate_frames
 from dynamicrafter.media.probe import container_of, probe
 from tests.media.clips import numbered_frames, turn, write_video
 
@@ -96,3 +100,49 @@ def test_transport_stream_needs_three_packets():
     packet = b"\x47" + bytes(187)
     assert container_of(packet * 3) == "mpegts"
     assert container_of(packet + bytes(188) + packet) is None
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "v.mp4")
+    with pytest.raises(MediaError) as caught:
+        probe(tmp_path / "v.mp4")
+    assert caught.value.reason == "missing"
+
+
+def test_more_pixels_than_a_machine_holds_are_not_decoded(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(5))
+    monkeypatch.setattr(probe_module, "MAX_PIXELS", 64 * 96 - 1)
+    with pytest.raises(MediaError) as caught:
+        probe(path)
+    assert caught.value.reason in ("bad_size", "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "size"),
+    [
+        ((0, 0, 0, 0), (96, 64)),  # it turns by no angle at all
+        ((65526, -1144, 1144, 65526), (96, 64)),  # by one degree
+        ((-1144, 65526, -65526, -1144), (64, 96)),  # by 91
+    ],
+)
+def test_odd_rotations(tmp_path, matrix, size):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(5))
+    data = path.read_bytes()
+    place = data.index(b"tkhd") + 4 + 40
+    numbers = [*matrix[:2], 0, *matrix[2:], 0, 0, 0, 1 << 30]
+    path.write_bytes(data[:place] + struct.pack(">9i", *numbers) + data[place + 36 :])
+    facts = probe(path)
+    assert (facts.width, facts.height) == size
+    _, frame = next(iterate_frames(path))
+    assert frame.shape == (size[1], size[0], 3)
+
+
+def test_a_stream_that_begins_in_the_middle_does_not_end_in_an_error():
+    """PyAV looks for it among those of the beginning when it has given all frames."""
+
+    class Container:
+        def decode(self, stream):
+            yield from stream
+            raise IndexError("list index out of range")
+
+    assert list(probe_module.decoded(Container(), [1, 2, 3])) == [1, 2, 3]
