@@ -30,8 +30,9 @@ def ray_engine(settings: EngineSettings, seat: Seat) -> Iterator["RayEngine"]:
     try:
         import ray
     except ImportError:
-        raise InputError("engine=ray needs Ray: pip install 'dynamicrafter-toolkit[cluster]'")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        remedy = "pip install 'dynamicrafter-toolkit[cluster]'"
+        raise InputError(f"engine=ray needs Ray: {remedy}") from None
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # quiets a warning
     try:
         ray.init(
             address=settings.address,

@@ -40,7 +40,8 @@ def rank_and_count() -> tuple[int, int]:
         first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
         step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1))
     except (KeyError, ValueError):
-        raise InputError(f"engine=slurm needs {' and '.join(names)}: submit it as an array")
+        needed = " and ".join(names)
+        raise InputError(f"engine=slurm needs {needed}: submit it as an array") from None
     rank, rest = divmod(own - first, step)
     if rest or not 0 <= rank < count:
         raise InputError(f"SLURM_ARRAY_TASK_ID={own} is none of {count} ranks from {first}")
