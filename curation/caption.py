@@ -1,6 +1,6 @@
 """The captioners: what is said of a clip's motion, and by whom.
 
-`embedded` says only what was measured, `stated` what the clip's source says, where it says anything.
+`embedded` says only what was measured, `stated` what the clip's source says, if it says anything.
 A captioner is a function of a clip's record (a row of `measures.parquet`) and its frames,
 
     caption(record, read_frames, settings) -> Caption

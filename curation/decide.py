@@ -54,16 +54,10 @@ SCHEMA = pa.schema(
         ("repeats_row", pa.int64()),  # row of the clip that stays instead, in measures.parquet
     ]
 )
-_IDENTITY_COLUMNS = [
-    "key",
-    "clip_id",
-    "video_id",
-    "source",
-    "start_s",
-    "end_s",
-    "caption",
-    "extra",
-] + ["sha256", "reason", "frames", "whole"]
+_IDENTITY_COLUMNS = (
+    *("key", "clip_id", "video_id", "source", "start_s", "end_s", "caption", "extra"),
+    *("sha256", "reason", "frames", "whole"),
+)
 
 
 def split_of(text: str, test_share: float) -> str:

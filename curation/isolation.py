@@ -25,8 +25,8 @@ TIMEOUT, CRASHED = "timeout", "crashed"
 class Isolation:
     """Calls a function in a worker process: `isolated(function, *args)` is function(*args).
 
-    Or it raises a MediaError: the function's own, `timeout` or `crashed`. Any other exception of the
-    function passes through.
+    Or it raises a MediaError: the function's own, `timeout` or `crashed`. Any other exception
+    passes through.
 
     As many threads may call it at once as there are workers. The processes end with the block, and
     die with this process however it ends.

@@ -1,6 +1,6 @@
 """The chain: a source → measured, decided, packed shards.
 
-    listing/, inspect-1/, shots/, measures/    a file a part or piece, named after what it depends on
+    listing/, inspect-1/, shots/, measures/    a file a part or piece, under a digest of its causes
     measures.parquet, decisions.parquet        all of it, a row a shot
     funnel.json, encoded/, pack/               what was dropped; videos; the plan of the shards
     dataset/train, dataset/test, dcp.csv       the result, with DATASHEET.md and croissant.json

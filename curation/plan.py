@@ -18,7 +18,7 @@ from curation.encode import EncodeSettings
 from curation.estimate import PASSES, Fleet, estimate
 from curation.filters import Filters, refuse_absent
 from curation.measure import BY_NAME, MeasureSettings
-from curation.opt_out import read_ids
+from curation.opt_out import read_ids, without_opted_out
 from curation.pipeline import as_settings, plain, plan_measures
 from curation.probe import Recipe, draw, probe_clips
 from curation.sources import read_clips, source_digest
@@ -106,19 +106,21 @@ def _probe(config: Any, folder: Path) -> dict[str, Any]:
     for name, reason in absent.items():
         say(f"measure {name} is absent: {reason}")
     source = plain(config.source)
+    opted_out = read_ids(config.opt_out)
     recipe = Recipe(
         measure=as_settings(MeasureSettings, config.measure),
         tasks=tasks,
         absent=absent,
         filters=filters,
-        opted_out=read_ids(config.opt_out),
+        opted_out=opted_out,
         encode=as_settings(EncodeSettings, config.encode),
         part_rows=config.list.part_rows,
         captioner=as_settings(CaptionSettings, config.captioner),
         shard_bytes=int(config.pack.shard_megabytes * 2**20),
         may_be_passed_on={source["name"]: source["media_may_be_passed_on"]},
     )
-    clips, listed, list_s = draw(read_clips(source), config.probe)
+    rows = (without_opted_out(clip, opted_out) for clip in read_clips(source))
+    clips, listed, list_s = draw(rows, config.probe)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-", suffix=".partial") as scratch:
         found = probe_clips(clips, recipe, config.workers, config.unit_timeout_s, Path(scratch))
     listing = found["per_clip"]["cpu_s"]["list"]

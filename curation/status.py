@@ -121,7 +121,7 @@ def _passes(
             "the measures of this run are not those of this machine (other weights, or another "
             "version): its measured pieces may not be recognised"
         )
-    digest = digest_rows(inputs["source"], inputs.get("files"), plain["list"], plain["source"])
+    digest = digest_rows(*sorted(inputs.items()), plain["list"], plain["source"])
     passes = [_listed(digest, folder)]
     passes += [Progress("inspect", "clips"), Progress("measure", "pieces")]
     if passes[0].whole:

@@ -7,6 +7,7 @@ decoding them; a deep look decodes every frame, and finds of the damage what a d
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -186,11 +187,12 @@ def _walk(path: Path, name: str, container: str, facts: Row, deep: bool) -> None
     """Walk all packets: how far they reach, and with `deep` whether they can be decoded."""
     with open_video(path) as (opened, stream):
         if deep:
-            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            strict = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            stream.codec_context.options = {**stream.codec_context.options, **strict}
         first, last, last_of_all = None, 0.0, 0.0
         frames = damaged = 0
         first_damaged_s = 0.0
-        for packet in opened.demux():
+        for packet in _packets(opened):
             begin_s, end_s = _times(packet)
             if begin_s is not None:
                 last_of_all = max(last_of_all, end_s)
@@ -215,6 +217,13 @@ def _walk(path: Path, name: str, container: str, facts: Row, deep: bool) -> None
             f"{damaged} of {frames} frames of {name} cannot be decoded, the first at "
             f"{first_damaged_s:.2f} s",
         )
+
+
+def _packets(opened: "av.container.InputContainer") -> "Iterator[av.Packet]":
+    try:
+        yield from opened.demux()
+    except IndexError:  # PyAV, after the last one: a stream has begun in the middle of the file
+        return
 
 
 def _times(packet: "av.Packet") -> tuple[float | None, float]:

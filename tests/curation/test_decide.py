@@ -257,7 +257,13 @@ def test_the_funnel_adds_up(tmp_path):
     ]
     decisions, funnel = decided(tmp_path, rows, USUAL, opted_out=["out"])
     steps = funnel["steps"]
-    assert [step["name"] for step in steps] == list(STEPS)
+    on = [
+        "black",
+        "still",
+        "camera_dominated",
+    ]  # the rules that are switched on, and what is no rule
+    rules = {rule.reason for rule in RULES}
+    assert [step["name"] for step in steps] == [s for s in STEPS if s in on or s not in rules]
     assert steps[0]["in"] == 10
     assert all(a["out"] == b["in"] for a, b in itertools.pairwise(steps))
     assert all(step["in"] - step["out"] == step["dropped"] for step in steps)
@@ -340,6 +346,9 @@ def test_opting_out(tmp_path, name):
     assert reasons_of(decided(tmp_path, rows, OFF, opted_out=["a", "first "])[0])[1] is None
     # A clip that cannot be read may be opted out too; a repeat of one that is out takes its place.
     assert reasons_of(decided(tmp_path, rows, OFF, opted_out=["page"])[0])[3] == "opted_out"
+    listed = decided(tmp_path, [rows[0], lost("gone", "opted_out")], OFF)[1]
+    assert listed["reasons"] == {"opted_out": 1}
+    assert step_of(listed, "opted_out")["dropped"] == 1
     twin = row("twin", clip_id="twin", video_id="a film", start_s=5.0)
     decisions, _ = decided(tmp_path, [*rows, twin], OFF, opted_out=["a key"])
     assert reasons_of(decisions)[4] is None
