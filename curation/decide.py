@@ -105,6 +105,10 @@ def _decide(
             repeats[repeated] = stays
         left.close()
     if filters.max_phash_distance is not None:
+        unseen = _without_picture(reason_codes, pictures)
+        unknown[NEAR_DUPLICATE] = len(unseen)
+        if filters.on_missing == "drop":
+            reason_codes[unseen] = 1 + STEPS.index(NEAR_DUPLICATE)
         left = Records(scratch / "left.bin", PICTURES)
         for block in pictures.blocks():
             left.append(block[reason_codes[block["row"]] == 0])
@@ -115,6 +119,14 @@ def _decide(
     funnel = _funnel(counts, unknown, unreadable, filters)
     write_json(folder / FUNNEL, funnel)
     return funnel
+
+
+def _without_picture(reason_codes: np.ndarray, pictures: Records) -> np.ndarray:
+    """Rows that are still kept and have no perceptual hash."""
+    seen = np.zeros(len(reason_codes), bool)
+    for block in pictures.blocks():
+        seen[block["row"]] = True
+    return np.flatnonzero((reason_codes == 0) & ~seen)
 
 
 def _columns(filters: Filters, folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from curation.filters import OPTED_OUT
 from curation.inspect import Piece, pieces_of, read_facts
 from curation.listing import parts, read_part
 from curation.measure import (
@@ -120,7 +121,7 @@ def gather(
                 for row in rows:
                     said = {name: value for name, value in row.items() if name not in HERE_ONLY}
                     content.update(sha256_json(said).encode())
-                failed = sum(row["frames"] is None for row in rows)
+                failed = sum(row["frames"] is None and row["reason"] != OPTED_OUT for row in rows)
                 own = {"piece": piece.digest, "part": part, "first": first}
                 pieces.add([{**own, "rows": len(rows), "failed": failed}])
                 first += len(rows)

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from curation.clip import Clip
-from curation.isolation import Isolated
+from curation.isolation import CRASHED, TIMEOUT, Isolated
 from curation.listing import read_part, stamp
-from curation.tables import digest_rows, read_rows, write_rows
+from curation.tables import digest_rows, read_note, read_rows, write_rows
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.files import inside, sha256_file
 from dynamicrafter.media.decode import check_size
@@ -129,19 +129,32 @@ def inspect_clip(clip: Clip, listed: list[int] | None) -> dict[str, Any]:
         }
 
 
-def inspect_part(part: str, isolated: Isolated, *, folder: Path) -> dict[str, Any]:
-    """Inspect the clips of a part, unless that is done."""
+def inspect_part(
+    part: str, isolated: Isolated, *, timeout_s: float, folder: Path
+) -> dict[str, Any]:
+    """Inspect the clips of a part, unless that is done.
+
+    What was too slow or killed its process is tried again once `timeout_s` is another.
+    """
     path = inspect_path(part, folder)
     clips = read_part(part, folder)
-    if not path.exists():
+    if not _is_inspected(path, timeout_s):
         rows = []
         for clip, listed in clips:
             try:
                 rows.append(isolated(inspect_clip, clip, listed))
             except MediaError as error:
                 rows.append({"reason": error.reason, "message": str(error)})
-        write_rows(path, rows, SCHEMA)
+        write_rows(path, rows, SCHEMA, {"timeout_s": repr(timeout_s)})
     return {"clips": len(clips)}
+
+
+def _is_inspected(path: Path, timeout_s: float) -> bool:
+    if not path.exists():
+        return False
+    if read_note(path, "timeout_s") == repr(timeout_s):
+        return True
+    return not {TIMEOUT, CRASHED} & {row["reason"] for row in read_rows(path, ["reason"])}
 
 
 def inspect_path(part: str, folder: Path) -> Path:
@@ -190,8 +203,13 @@ class Piece:
 
     @property
     def digest(self) -> str:
-        """Digest of what the measures depend on, but for the settings."""
-        return digest_rows([asdict(span) for _, span in self.spans])
+        """Digest of what the shots and most measures depend on, but for the settings."""
+        return digest_rows([{**asdict(span), "caption": None} for _, span in self.spans])
+
+    @property
+    def caption_digest(self) -> str:
+        """Digest of the captions, which some measures look at as well."""
+        return digest_rows([span.caption for _, span in self.spans])
 
 
 def pieces_of(

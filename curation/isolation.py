@@ -69,7 +69,12 @@ class Isolation:
         for strike in range(1, STRIKES + 1):
             if self._stopped:
                 raise CancelledError
-            future = self._pool.schedule(function, args=args, timeout=self._timeout_s)
+            try:
+                future = self._pool.schedule(function, args=args, timeout=self._timeout_s)
+            except RuntimeError:
+                if self._stopped:  # between the look and the call
+                    raise CancelledError from None
+                raise
             self._running.add(future)
             try:
                 return future.result()

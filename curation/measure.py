@@ -120,7 +120,10 @@ def shots_path(piece: Piece, settings: MeasureSettings, folder: Path) -> Path:
 
 def values_path(piece: Piece, task: Task, folder: Path) -> Path:
     """Where a measure's values lie, row for row as the shots."""
-    return folder / VALUES / task.name / f"{piece.digest}-{task.digest}.parquet"
+    digest = task.digest
+    if task.measure.reads_caption:
+        digest = digest_rows(digest, piece.caption_digest)
+    return folder / VALUES / task.name / f"{piece.digest}-{digest}.parquet"
 
 
 def measure_piece(
@@ -158,7 +161,8 @@ def measure_piece(
     reasons = {row["reason"] for row in shots}
     if reasons & {TIMEOUT, CRASHED, CHANGED}:
         write_json(note, {"timeout_s": None if CHANGED in reasons else timeout_s})
-    write_rows(path, shots, SHOT_SCHEMA)
+    if shots != known:
+        write_rows(path, shots, SHOT_SCHEMA)
     return {**counts, "measured": len(piece.spans)}
 
 

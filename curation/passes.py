@@ -49,7 +49,7 @@ class Passes:
 
     def inspect(self) -> None:
         """Find out what the files are."""
-        work = functools.partial(inspect_part, folder=self.folder)
+        work = functools.partial(inspect_part, timeout_s=self.timeout_s, folder=self.folder)
         total = listing.count_clips(self.folder)
         self._each("inspect", work, listing.parts(self.folder), total, "clips")
 

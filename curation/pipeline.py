@@ -22,7 +22,7 @@ from curation.encode import EncodeSettings
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.engines.slurm import rank_and_count
 from curation.export import concatenate
-from curation.filters import Filters, refuse_absent
+from curation.filters import OPTED_OUT, Filters, refuse_absent
 from curation.gather import TABLE
 from curation.listing import stamp
 from curation.logged import log_run
@@ -151,11 +151,12 @@ def refuse_failed_share(limit: float, folder: Path) -> None:
     """
     failed = total = 0
     last, broken = None, False
-    for batch in iterate_batches(folder / TABLE, columns=["clip_id", "frames"]):
-        for clip, frames in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+    for batch in iterate_batches(folder / TABLE, columns=["clip_id", "frames", "reason"]):
+        columns = [column.to_pylist() for column in batch.columns]
+        for clip, frames, reason in zip(*columns, strict=True):
             if clip != last:  # the shots of a clip follow each other
                 total, last, broken = total + 1, clip, False
-            if frames is None and not broken:
+            if frames is None and reason != OPTED_OUT and not broken:
                 failed, broken = failed + 1, True
     if failed > limit * total:
         raise FailedShareError(

@@ -128,6 +128,13 @@ def _passes(
         ids, rows = survey.listed(folder)
         passes[1], there = survey.inspected(ids, rows, folder)
         passes[2] = survey.measured(ids, there, measure, tasks, folder)
+        if (folder / DONE).exists() and not passes[2].whole:
+            passes[2].planned = passes[2].planned or 0
+            notes.append(
+                f"another version of the toolkit made this: running it again would measure "
+                f"{passes[2].planned - passes[2].done} pieces anew"
+            )
+            passes[2].done = passes[2].planned
     elif (folder / listing.INDEX).exists():
         notes.append("the listing that is there is of an earlier run")
     decided = survey.changed_at(folder / DECISIONS)
@@ -145,7 +152,7 @@ def _passes(
 def _listed(digest: str, folder: Path) -> Progress:
     found = Progress("list", "clips", made=(listing.LISTING, ".parquet"))
     index = folder / listing.INDEX
-    if index.exists() and read_note(index, "digest") == digest:
+    if index.exists() and ((folder / DONE).exists() or read_note(index, "digest") == digest):
         found.done = found.planned = listing.count_clips(folder)
     return found
 

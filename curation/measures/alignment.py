@@ -36,6 +36,7 @@ MEASURE = Measure(
         "clip_alignment": Column("cosine of caption and frames, mean, -1 to 1"),
         "clip_alignment_first": Column("cosine of caption and first frame, -1 to 1"),
     },
+    reads_caption=True,
     compute=measure,
     settings=AlignmentSettings,
     absent=lambda settings: clip_model.missing(

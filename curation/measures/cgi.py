@@ -123,6 +123,7 @@ MEASURE = Measure(
         "cgi_words": Column("words of the caption that name graphics", "text"),
         "cgi_probability": Column("0 to 1, by the classifier that was set"),
     },
+    reads_caption=True,
     compute=measure,
     settings=CgiSettings,
     weights=_digest,

@@ -41,5 +41,6 @@ class Measure:
     columns: dict[str, Column]
     compute: Callable[[Footage, Any], dict[str, Any]]  # (footage, settings) → a value a column
     settings: type | None = None  # dataclass of the settings, in conf/measures/; None: it has none
+    reads_caption: bool = False  # whether the values depend on the stock caption
     absent: Callable[[Any], str] = lambda settings: ""  # why it cannot be computed here; "": it can
     weights: Callable[[Any], str] = lambda settings: ""  # digest of the weights that it reads

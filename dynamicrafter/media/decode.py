@@ -119,13 +119,15 @@ def iterate_pictures(
         target = max(0.0, start_s - back_s)
         with open_video(path) as (opened, stream):
             origin = stream.start_time or 0
-            if target > 0:
-                try:
+            try:
+                if target > 0:
                     opened.seek(origin + int(target / stream.time_base), stream=stream)
-                except av.error.FFmpegError:  # no index, or a broken one
+                frames = _timed(decoded(opened, stream), origin, opened.format.name == "avi", path)
+                first = next(frames, None)
+            except (av.error.FFmpegError, MediaError):
+                if target > 0:  # no index, or one that leads to no picture
                     continue
-            frames = _timed(decoded(opened, stream), origin, opened.format.name == "avi", path)
-            first = next(frames, None)
+                raise
             if target > 0 and (first is None or first[0] > start_s):
                 continue
             for time_s, frame in itertools.chain([first] if first else [], frames):

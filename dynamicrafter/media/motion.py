@@ -27,7 +27,7 @@ INLIER_PIXELS = 0.5  # a vector this close to the camera's is taken for backgrou
 STILL_PIXELS = 0.25  # a camera that moves less between two frames stands still
 EDGE_FRAMES = 17  # that are looked at for standing edges
 EDGE_STRENGTH = 60.0  # of a standing edge; Sobel of 8 bits, where a step of 16 levels gives 64
-EDGE_STEADINESS = 0.5  # strength of a standing edge over that of the edges that pass there
+EDGE_STEADINESS = 0.8  # strength of a standing edge over that of the edges that pass there
 EDGE_REACH = 5  # pixels LOOKED_AT around and with an edge that its flow spreads to
 _RNG_SEED = 0
 

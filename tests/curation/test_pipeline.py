@@ -474,7 +474,6 @@ def test_what_was_too_slow_is_tried_again(curated, films, copy, inline, function
     assert summary["kept"] == curated[1]["kept"]
 
 
-@pytest.mark.xfail(strict=True, reason="an inspection that took too long is final as yet")
 def test_what_was_too_slow_to_be_inspected_is_tried_again(curated, films, tmp_path, inline):
     inline.fails["inspect_clip"] = MediaError("timeout", "not done in 60 s, 2 times")
     run = tmp_path / "run"
@@ -578,7 +577,6 @@ def test_opting_out_takes_effect_at_the_next_run(curated, films, inline, copy, t
     assert inline.calls == {}
 
 
-@pytest.mark.xfail(strict=True, reason="opted-out clips are counted as unreadable as yet")
 def test_a_clip_that_is_opted_out_is_never_opened_and_has_not_failed(tmp_path, inline):
     films, run = tmp_path / "films", tmp_path / "run"
     films.mkdir()

@@ -177,6 +177,14 @@ def test_settings_of_an_earlier_run_do_not_count(run):
     assert current(run) == "list"
 
 
+def test_a_finished_run_of_another_version_is_still_finished(run):
+    for path in (run / "shots").iterdir():
+        path.rename(path.with_name(f"{'0' * 16}{path.name[16:]}"))
+    found = status.look(run)
+    assert all(one["whole"] for one in found["passes"])
+    assert any("another version of the toolkit" in note for note in found["notes"])
+
+
 def test_the_driver_is_seen_and_left_alone(run):
     stopped(run)
     with filelock.FileLock(run / ".lock", blocking=False):
