@@ -90,7 +90,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     seat = Seat(config.workers, config.unit_timeout_s, folder, begun["digest"][:16])
     with open_engine(engine_settings, seat) as engine:
         passes = Passes(engine, folder, config.unit_timeout_s)
-        listed = digest_rows(*sorted(given.items()), plain(config.list), source)
+        listed = listing_digest(given, plain(config))
         opted_out = _opted_out(config, folder)
         clips = (without_opted_out(clip, opted_out) for clip in read_clips(source))
         passes.freeze(clips, config.list.part_rows, config.list.check_files, listed)
@@ -125,6 +125,11 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     write_json(folder / "summary.json", summary)
     log_run(plain(config), folder, summary, source["media_may_be_passed_on"] or config.allow_media)
     return summary
+
+
+def listing_digest(inputs: dict[str, str], config: dict[str, Any]) -> str:
+    """Digest of what the listing depends on."""
+    return digest_rows(*sorted(inputs.items()), config["list"], config["source"])
 
 
 def plan_measures(config: Any) -> tuple[tuple[Task, ...], dict[str, str]]:

@@ -10,7 +10,7 @@ from curation import listing, survey
 from curation.decide import DECISIONS, FUNNEL
 from curation.encode import EncodeSettings
 from curation.measure import MeasureSettings
-from curation.pipeline import as_settings, plan_measures
+from curation.pipeline import as_settings, listing_digest, plan_measures
 from curation.survey import Progress
 from curation.tables import digest_rows, read_note
 from curation.text_table import byte_text, table_lines, time_text
@@ -121,7 +121,7 @@ def _passes(
             "the measures of this run are not those of this machine (other weights, or another "
             "version): its measured pieces may not be recognised"
         )
-    digest = digest_rows(*sorted(inputs.items()), plain["list"], plain["source"])
+    digest = listing_digest(inputs, plain)
     passes = [_listed(digest, folder)]
     passes += [Progress("inspect", "clips"), Progress("measure", "pieces")]
     if passes[0].whole:

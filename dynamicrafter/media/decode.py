@@ -14,7 +14,6 @@ import numpy as np
 
 from dynamicrafter.errors import MediaError
 from dynamicrafter.media.probe import (
-    MAX_PIXELS,
     decoded,
     open_source,
     open_video,
@@ -49,8 +48,6 @@ def check_size(width: int, height: int) -> None:
             "bad_size",
             f"{width}x{height} pixels; at least {MIN_SIDE} a side and 1:{MAX_ASPECT} are needed",
         )
-    if width * height > MAX_PIXELS:
-        raise MediaError("bad_size", f"{width}x{height} pixels; at most {MAX_PIXELS} are read")
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
