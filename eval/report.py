@@ -110,9 +110,7 @@ def _curation(folder: Path, count: int, allow_media: bool, budget: pages.Budget)
     }
 
 
-def _example_clips(
-    clips: Sequence[sources.Clip], allow_media: bool, budget: pages.Budget
-) -> Shown:
+def _example_clips(clips: Sequence[sources.Clip], allow_media: bool, budget: pages.Budget) -> Shown:
     free = [clip for clip in clips if may_be_passed_on(clip.info) or allow_media]
     shown = [
         {

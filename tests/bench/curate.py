@@ -15,13 +15,13 @@ from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-from curation.caption import UNKNOWN
 from curation.clip import Clip
 from curation.engines import EngineSettings, Seat, open_engine
-from curation.inspect import inspect_clip, spans_of
-from curation.listing import freeze, parts
-from curation.measure import MeasureSettings, Task, measure_span, plan_task
 from curation.measures import MEASURES
+from curation.passes.caption import UNKNOWN
+from curation.passes.inspect import inspect_clip, spans_of
+from curation.passes.listing import freeze, parts
+from curation.passes.measure import MeasureSettings, Task, measure_span, plan_task
 from dynamicrafter.media import motion
 from dynamicrafter.media.decode import Resizer, iterate_pictures
 from dynamicrafter.media.encode import encode_mp4

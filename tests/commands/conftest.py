@@ -21,7 +21,10 @@ def write_windows(folder, video, name, count, step):
     frames = read_frames(str(video), range(0, step * (count - 1) + 52), short_side=64)
     info = {"fps": 30.0, "frames": 52, "width": frames.shape[2], "height": 64}
     info |= {"name": "none", "dynamic_wording": "moving", "dynamic_confidence": 50}
-    info |= {"dynamic_source_category": "none", "source": {"name": "x", "media_may_be_passed_on": True}}
+    info |= {
+        "dynamic_source_category": "none",
+        "source": {"name": "x", "media_may_be_passed_on": True},
+    }
     samples = [
         Sample(f"{name}-{i}", encode_mp4(frames[i * step : i * step + 52], 30), f"moving {i}", info)
         for i in range(count)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curation.caption import CaptionSettings, caption
-from curation.decide import DECISIONS, decide, kept_rows
-from curation.export import write_dcp_csv
-from curation.filters import Filters
-from curation.gather import FACTS, IDENTITY, PIECES, TABLE
-from curation.inspect import INSPECT
-from curation.measure import BY_NAME, column_types
-from curation.sample import sample_info
+from curation.passes.caption import CaptionSettings, caption
+from curation.passes.decide import DECISIONS, decide, kept_rows
+from curation.passes.filters import Filters
+from curation.passes.gather import FACTS, IDENTITY, PIECES, TABLE
+from curation.passes.inspect import INSPECT
+from curation.passes.measure import BY_NAME, column_types
+from curation.passes.sample import sample_info
+from curation.publish.export import write_dcp_csv
 from curation.tables import TableWriter, digest_rows, iterate_rows, read_rows
 from dynamicrafter.files import read_json, write_json
 from dynamicrafter.shards import Sample, write_shards

@@ -4,9 +4,9 @@ import json
 
 import pyarrow as pa
 
-from curation.gather import FACTS, IDENTITY, TABLE
-from curation.measure import column_types
 from curation.measures import MEASURES
+from curation.passes.gather import FACTS, IDENTITY, TABLE
+from curation.passes.measure import column_types
 from curation.tables import read_rows, write_rows
 
 GOOD = {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from curation.caption import CaptionSettings, caption, confidence
+from curation.passes.caption import CaptionSettings, caption, confidence
 from dynamicrafter.errors import InputError
 
 SETTINGS = CaptionSettings(

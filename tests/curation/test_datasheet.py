@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from curation.croissant import CONTEXT, croissant, write_croissant
-from curation.datasheet import code, escape, write_datasheet
-from curation.gather import TABLE
+from curation.passes.gather import TABLE
+from curation.publish.croissant import CONTEXT, croissant, write_croissant
+from curation.publish.datasheet import code, escape, write_datasheet
 from curation.tables import read_rows
 from dynamicrafter.files import read_json, sha256_file, write_json
 from dynamicrafter.shards import ShardReader

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 import conf
-from curation import duplicates
-from curation.decide import STATED_CONFIDENCE, decide, kept_rows, split_of, withdraw
-from curation.external import Records
-from curation.filters import (
+from curation.measures import UNITS
+from curation.passes import duplicates
+from curation.passes.decide import STATED_CONFIDENCE, decide, kept_rows, split_of, withdraw
+from curation.passes.external import Records
+from curation.passes.filters import (
     RULES,
     STEPS,
     Filters,
@@ -25,7 +26,6 @@ from curation.filters import (
     threshold_names,
     with_threshold,
 )
-from curation.measures import UNITS
 from curation.tables import TableWriter
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from curation import duplicates
-from curation.duplicates import IDENTITIES, PICTURES, near_copies, repeated_identities
-from curation.external import Records
+from curation.passes import duplicates
+from curation.passes.duplicates import IDENTITIES, PICTURES, near_copies, repeated_identities
+from curation.passes.external import Records
 
 BITS = 64
 

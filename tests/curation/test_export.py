@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from curation.export import COLUMNS, concatenate, write_dcp_csv
-from curation.export_run import export
+from curation.commands.export_csv import export
+from curation.publish.export import COLUMNS, concatenate, write_dcp_csv
 from dynamicrafter.errors import InputError
 from dynamicrafter.shards import Sample, write_shards
 from tests.curation import run_folders

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from curation.external import Records
+from curation.passes.external import Records
 
 DTYPE = np.dtype([("name", np.uint64), ("priority", np.uint64), ("row", np.int64)])
 TOP = np.iinfo(np.uint64).max

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from curation.clip import Clip
-from curation.inspect import (
+from curation.passes.inspect import (
     Piece,
     inspect_clip,
     inspect_part,
@@ -20,7 +20,7 @@ from curation.inspect import (
     read_facts,
     spans_of,
 )
-from curation.listing import freeze, parts, stamp
+from curation.passes.listing import freeze, parts, stamp
 from dynamicrafter.errors import MediaError
 from dynamicrafter.files import sha256_file
 from tests.media.clips import numbered_frames, turn, write_video

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curation.clip import Clip
-from curation.listing import (
+from curation.passes.listing import (
     INDEX,
     LISTING,
     count_clips,

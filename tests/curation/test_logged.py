@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from curation import logged
-from curation.gather import TABLE
+from curation.passes.gather import TABLE
+from curation.publish import logged
 from curation.tables import read_rows
 from dynamicrafter.files import read_json
 from tests.curation import run_folders

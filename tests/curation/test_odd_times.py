@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from curation.clip import Clip
-from curation.encode import EncodeSettings, encode_clip
-from curation.inspect import inspect_clip, spans_of
-from curation.measure import MeasureSettings, measure_span
-from curation.shots import Look, lead_in_s, split_into_shots
+from curation.passes.encode import EncodeSettings, encode_clip
+from curation.passes.inspect import inspect_clip, spans_of
+from curation.passes.measure import MeasureSettings, measure_span
+from curation.passes.shots import Look, lead_in_s, split_into_shots
 from dynamicrafter.errors import MediaError
 from tests.curation.hostile_videos import video
 from tests.media.clips import numbered_frames
@@ -124,6 +124,6 @@ def test_a_long_shot_is_divided_at_every_multiple():
 
 
 def test_large_small_pictures_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("curation.shots.MAX_SHOT_BYTES", 240)
+    monkeypatch.setattr("curation.passes.shots.MAX_SHOT_BYTES", 240)
     with pytest.raises(MediaError, match="more than 10 frames in one shot"):
         split(np.arange(11) / 100)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from curation.decide import decide
-from curation.gather import TABLE
-from curation.opt_out import JOURNAL, read_ids, remove_from_shards
-from curation.opt_out_run import opt_out
+from curation.commands.opt_out import opt_out
+from curation.passes.decide import decide
+from curation.passes.gather import TABLE
+from curation.publish.opt_out import JOURNAL, read_ids, remove_from_shards
 from curation.tables import read_note, read_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, sha256_file
@@ -181,7 +181,7 @@ def test_a_call_that_was_killed_anywhere_is_finished_by_the_same_call(tmp_path, 
 
 def test_another_call_finishes_what_was_begun_and_does_its_own(tmp_path, monkeypatch):
     folder = shards(tmp_path, range(COUNT))
-    import curation.opt_out as module
+    import curation.publish.opt_out as module
 
     genuine = module.write_manifest
     monkeypatch.setattr(module, "write_manifest", lambda *args: (_ for _ in ()).throw(Killed()))
@@ -314,7 +314,7 @@ def test_the_counts_of_a_run_fit_what_is_left(tmp_path):
 
 
 def test_an_opt_out_of_a_run_that_was_killed_is_finished_by_the_same_one(tmp_path, monkeypatch):
-    import curation.opt_out_run as module
+    import curation.commands.opt_out as module
 
     original = run_folders.make_run(tmp_path / "original", count=30)
     run_folders.add_passes(original)

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from curation.caption import Caption, CaptionSettings
-from curation.decide import decide
-from curation.encode import EncodeJob, EncodeSettings, encode_piece
-from curation.gather import PIECES
-from curation.pack import (
+from curation.passes.caption import Caption, CaptionSettings
+from curation.passes.decide import decide
+from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
+from curation.passes.gather import PIECES
+from curation.passes.pack import (
     SPLITS,
     TEXT_BYTES,
     Packing,
@@ -26,7 +26,7 @@ from curation.pack import (
     pack_shard,
     plan_shards,
 )
-from curation.sample import dcp_row
+from curation.passes.sample import dcp_row
 from curation.tables import write_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import sha256_file

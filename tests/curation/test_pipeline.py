@@ -14,10 +14,10 @@ import pytest
 
 from curation import pipeline
 from curation.engines import EngineSettings, Seat, open_engine
-from curation.export import COLUMNS
-from curation.measure import MeasureSettings
 from curation.measures.contract import SAMPLES_PER_SECOND
-from curation.passes import Passes
+from curation.passes.measure import MeasureSettings
+from curation.passes.run import Passes
+from curation.publish.export import COLUMNS
 from curation.sources import read_clips
 from curation.tables import read_rows
 from dynamicrafter.command import run_in_folder

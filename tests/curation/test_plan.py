@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from curation import estimate as arithmetic
-from curation import meter, plan
-from curation.caption import CaptionSettings
 from curation.clip import Clip
-from curation.encode import EncodeSettings
+from curation.commands import estimate as arithmetic
+from curation.commands import meter, plan
+from curation.commands.estimate import DRAWS, Draws, Fleet, Load, estimate, figure
+from curation.commands.probe import draw
 from curation.engines.local import LocalEngine
-from curation.estimate import DRAWS, Draws, Fleet, Load, estimate, figure
-from curation.filters import Filters
 from curation.isolation import STRIKES, Isolation
-from curation.measure import MeasureSettings
-from curation.pack import Packing
-from curation.passes import Passes
+from curation.passes.caption import CaptionSettings
+from curation.passes.encode import EncodeSettings
+from curation.passes.filters import Filters
+from curation.passes.measure import MeasureSettings
+from curation.passes.pack import Packing
+from curation.passes.run import Passes
 from curation.pipeline import as_settings, plan_measures
-from curation.probe import draw
 from curation.sources import read_clips
 from dynamicrafter.command import run_in_folder
 from dynamicrafter.errors import InputError, MediaError
@@ -254,7 +254,7 @@ def config(folder, run_dir, *overrides):
 @pytest.fixture(scope="module")
 def planned(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
-    run_in_folder(config(corpus, folder), "curation.plan")
+    run_in_folder(config(corpus, folder), "curation.commands.plan")
     return folder, read_json(folder / plan.PLAN)
 
 
@@ -346,7 +346,7 @@ def test_another_fleet_probes_nothing_again(corpus, planned, monkeypatch):
     folder, before = planned
     monkeypatch.setattr(plan, "probe_clips", None)
     changes = ["fleet.cores=1", "fleet.gpus=0", "total_clips=6000000", "currency=EUR"]
-    run_in_folder(config(corpus, folder, *changes), "curation.plan")
+    run_in_folder(config(corpus, folder, *changes), "curation.commands.plan")
     after = read_json(folder / plan.PLAN)
     ratio = after["core_hours"]["value"] / before["core_hours"]["value"]
     assert ratio == pytest.approx(6_000_000 / CLIPS)
@@ -359,7 +359,7 @@ def test_a_broken_source_is_probed_as_it_is(tmp_path):
     (tmp_path / "videos").mkdir()
     for number in range(3):
         (tmp_path / "videos" / f"{number}.mp4").write_text("<html>")
-    run_in_folder(config(tmp_path / "videos", tmp_path / "run"), "curation.plan")
+    run_in_folder(config(tmp_path / "videos", tmp_path / "run"), "curation.commands.plan")
     found = read_json(tmp_path / "run" / plan.PLAN)
     assert found["outcomes"]["not_video"]["value"] == 1
     assert found["outcomes"]["kept"]["value"] == 0
@@ -381,13 +381,13 @@ def test_what_cannot_be_planned_is_refused(corpus, planned, tmp_path, change, me
     if change == "total_clips=0":  # shows after the probe
         monkeypatch.setattr(plan, "_probe", lambda *args: {"listed": 3, "load_average": None})
     with pytest.raises(InputError, match=message):
-        run_in_folder(config(corpus, tmp_path, change), "curation.plan")
+        run_in_folder(config(corpus, tmp_path, change), "curation.commands.plan")
     assert arithmetic.SERIAL
 
 
 def test_clips_that_are_opted_out_are_not_opened(corpus, tmp_path):
     (tmp_path / "ids").write_text("\n".join(f"{number:02d}.mp4" for number in range(CLIPS)))
     changes = [f"opt_out={tmp_path / 'ids'}", "probe=4"]
-    run_in_folder(config(corpus, tmp_path / "run", *changes), "curation.plan")
+    run_in_folder(config(corpus, tmp_path / "run", *changes), "curation.commands.plan")
     outcomes = read_json(tmp_path / "run" / plan.PLAN)["outcomes"]
     assert outcomes["opted_out"]["clips"] + outcomes.get("not_video", {"clips": 0})["clips"] == 4

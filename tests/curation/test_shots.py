@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from curation import shots as shots_module
-from curation.shots import Look, lead_in_s, mark_cuts, split_into_shots
+from curation.passes import shots as shots_module
+from curation.passes.shots import Look, lead_in_s, mark_cuts, split_into_shots
 from dynamicrafter.errors import MediaError
 
 FPS = 8

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from curation import listing, status, survey
-from curation.measure import SHOT_SCHEMA
+from curation.commands import status, survey
+from curation.passes import listing
+from curation.passes.measure import SHOT_SCHEMA
 from curation.tables import TableWriter, read_rows, write_rows
 from dynamicrafter.command import run_in_folder
 from dynamicrafter.errors import InputError

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from curation import sweep
-from curation.decide import decide
-from curation.filters import threshold_names, with_threshold
-from curation.gather import TABLE
-from curation.spread import Names, Spread
+from curation.commands import sweep
+from curation.passes.decide import decide
+from curation.passes.filters import threshold_names, with_threshold
+from curation.passes.gather import TABLE
+from curation.publish.spread import Names, Spread
 from curation.tables import read_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, write_json
@@ -162,7 +162,7 @@ def test_opted_out_clips_and_those_that_were_not_encoded_stay_out(run, tmp_path)
     kept = [i for i, row in enumerate(run_folders.decisions(folder)) if row["kept"]]
     keys = [row["key"] for row in run_folders.decisions(folder)]
     decide(FILTERS, frozenset([keys[kept[0]]]), folder)
-    from curation.decide import withdraw
+    from curation.passes.decide import withdraw
 
     withdraw({kept[1]: ["timeout", "too slow"]}, folder)
     found = swept(folder, tmp_path, {"min_object_motion": [None]})
@@ -241,10 +241,11 @@ from importlib import import_module
 def call(module, *arguments):
     sys.argv = [module, *arguments]
     assert exit_code(import_module(module).main) == 0
-call("curation.sweep", "run=curate", "run_dir=sweep", "vary.min_object_motion=[0.001,0.01]",
+call("curation.commands.sweep", "run=curate", "run_dir=sweep",
+     "vary.min_object_motion=[0.001,0.01]",
      "vary.drop_cgi=false")
-call("curation.export_run", "dataset=curate", "output=all.csv", "min_confidence=40")
-call("curation.opt_out_run", "ids=ids.txt", "run=curate")
+call("curation.commands.export_csv", "dataset=curate", "output=all.csv", "min_confidence=40")
+call("curation.commands.opt_out", "ids=ids.txt", "run=curate")
 """
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True

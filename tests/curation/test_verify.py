@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curation import verify, verify_file
 from curation.clip import Clip
+from curation.commands import verify_file
+from curation.commands import verify_source as verify
 from dynamicrafter import runs
 from dynamicrafter.errors import FailedShareError
 from tests.media.clips import write_video
@@ -60,7 +61,7 @@ def verified(folder, *overrides):
     """clip_id → its row of the table."""
     from dynamicrafter.command import run_in_folder
 
-    run_in_folder(config(folder, *overrides), "curation.verify")
+    run_in_folder(config(folder, *overrides), "curation.commands.verify_source")
     return rows_of(folder)
 
 
@@ -285,8 +286,8 @@ def hang_or_die(clip, deep):
 
 
 def test_files_that_harm_are_told_apart_and_tried_again(tmp_path, monkeypatch):
-    from curation import listing
     from curation.isolation import Isolation
+    from curation.passes import listing
 
     clips = [Clip(name, "s", str(tmp_path), name) for name in ("hang.mp4", "die.mp4")]
     listing.freeze(iter(clips), 8, True, "d", tmp_path)

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from curation.isolation import CRASHED, STRIKES, TIMEOUT, Isolation
-from curation.measure import BY_NAME, Task, measure_span
 from curation.measures.contract import Footage, Measure
+from curation.passes.measure import BY_NAME, Task, measure_span
 from dynamicrafter.errors import MediaError
 
 Cost = dict[str, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curation.external import Records
+from curation.passes.external import Records
 
 HASHES = 3
 BITS = 64

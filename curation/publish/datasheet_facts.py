@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.decide import DECISIONS
-from curation.gather import FACTS, IDENTITY, TABLE
-from curation.infos import SPLITS, iterate_infos
-from curation.spread import Names, Spread
+from curation.passes.decide import DECISIONS
+from curation.passes.gather import FACTS, IDENTITY, TABLE
+from curation.publish.infos import SPLITS, iterate_infos
+from curation.publish.spread import Names, Spread
 from curation.tables import iterate_batches
 from dynamicrafter.shards import may_be_passed_on
 

@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from curation import listing, survey
-from curation.decide import DECISIONS, FUNNEL
-from curation.encode import EncodeSettings
-from curation.measure import MeasureSettings
+from curation.commands import survey
+from curation.commands.survey import Progress
+from curation.commands.text_table import byte_text, table_lines, time_text
+from curation.passes import listing
+from curation.passes.decide import DECISIONS, FUNNEL
+from curation.passes.encode import EncodeSettings
+from curation.passes.measure import MeasureSettings
 from curation.pipeline import as_settings, listing_digest, plan_measures
-from curation.survey import Progress
 from curation.tables import digest_rows, read_note
-from curation.text_table import byte_text, table_lines, time_text
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from curation.clip import Clip
-from curation.inspect import local_file
+from curation.passes.inspect import local_file
 from curation.tables import Row
 from dynamicrafter.errors import MediaError
 from dynamicrafter.media.probe import container_of, open_video, probe

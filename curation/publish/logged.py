@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.datasheet_facts import measured_columns, unit_of
-from curation.decide import FUNNEL
-from curation.export import COLUMNS
-from curation.export_run import dcp_row_of
-from curation.gather import TABLE
-from curation.infos import SPLITS, iterate_infos
+from curation.commands.export_csv import dcp_row_of
+from curation.passes.decide import FUNNEL
+from curation.passes.gather import TABLE
+from curation.publish.datasheet_facts import measured_columns, unit_of
+from curation.publish.export import COLUMNS
+from curation.publish.infos import SPLITS, iterate_infos
 from curation.tables import iterate_batches
 from dynamicrafter import tracking
 from dynamicrafter.files import read_json

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curation import listing, pack
 from curation.clip import Clip
-from curation.decide import decide, kept_rows, withdraw
-from curation.encode import EncodeJob, EncodeSettings, encode_piece
 from curation.engines import Engine, Work
-from curation.filters import Filters
-from curation.gather import PIECES, gather, iterate_pieces
-from curation.inspect import inspect_part
-from curation.measure import MeasureSettings, Task, measure_piece
-from curation.pack import Packing, PackJob
+from curation.passes import listing, pack
+from curation.passes.decide import decide, kept_rows, withdraw
+from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
+from curation.passes.filters import Filters
+from curation.passes.gather import PIECES, gather, iterate_pieces
+from curation.passes.inspect import inspect_part
+from curation.passes.measure import MeasureSettings, Task, measure_piece
+from curation.passes.pack import Packing, PackJob
 from curation.tables import iterate_rows
 from dynamicrafter.progress import progress
 
@@ -97,9 +97,7 @@ class Passes:
                 withdraw(failed, self.folder)
 
         self._lead("plan", work)
-        return {
-            split: pack.plan_shards(split, shard_bytes, self.folder) for split in pack.SPLITS
-        }
+        return {split: pack.plan_shards(split, shard_bytes, self.folder) for split in pack.SPLITS}
 
     def pack(self, jobs: dict[str, list[PackJob]], packing: Packing) -> None:
         """Caption and write the shards."""

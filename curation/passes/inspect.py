@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curation.clip import Clip
 from curation.isolation import CRASHED, TIMEOUT, Isolated
-from curation.listing import read_part, stamp
+from curation.passes.listing import read_part, stamp
 from curation.tables import digest_rows, read_note, read_rows, write_rows
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.files import inside, sha256_file

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from curation.export import COLUMNS
+from curation.publish.export import COLUMNS
 from dynamicrafter.files import sha256_file, write_json
 from dynamicrafter.shards.writer import MANIFEST
 

@@ -126,7 +126,7 @@ def estimate(probe: dict[str, Any], total: int, fleet: Fleet) -> dict[str, Any]:
     """The estimate for `total` clips, as JSON values.
 
     Args:
-        probe: as `curation.probe.probe_clips` returns it.
+        probe: as `curation.commands.probe.probe_clips` returns it.
         total: number of clips.
         fleet: what they are to run on.
 

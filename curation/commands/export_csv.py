@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.clip import UNKNOWN
-from curation.export import COLUMNS, cell, write_dcp_csv
-from curation.infos import iterate_infos, shard_folders
+from curation.publish.export import COLUMNS, cell, write_dcp_csv
+from curation.publish.infos import iterate_infos, shard_folders
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
 

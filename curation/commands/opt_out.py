@@ -24,12 +24,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.decide import DECISIONS, FUNNEL
-from curation.filters import NOT_ENCODED, OPTED_OUT, STEPS, UNREADABLE
-from curation.gather import PIECES, TABLE
-from curation.inspect import INSPECT
-from curation.listing import INDEX, LISTING
-from curation.opt_out import NAMES, OPT_OUT, is_opted_out, read_ids, remove_from_shards
+from curation.passes.decide import DECISIONS, FUNNEL
+from curation.passes.filters import NOT_ENCODED, OPTED_OUT, STEPS, UNREADABLE
+from curation.passes.gather import PIECES, TABLE
+from curation.passes.inspect import INSPECT
+from curation.passes.listing import INDEX, LISTING
+from curation.publish.opt_out import NAMES, OPT_OUT, is_opted_out, read_ids, remove_from_shards
 from curation.tables import iterate_batches, iterate_rows
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError

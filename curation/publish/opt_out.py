@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.clip import Clip
-from curation.filters import OPTED_OUT
-from curation.infos import MOST_BYTES, parse_info
+from curation.passes.filters import OPTED_OUT
+from curation.publish.infos import MOST_BYTES, parse_info
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import (
     atomic_path,

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from curation import listing, pack
-from curation.decide import DECISIONS
-from curation.encode import ENCODED, EncodeSettings, find_encoded, find_failed
-from curation.gather import PIECES
-from curation.inspect import INSPECT, pieces_of, read_facts
-from curation.measure import (
+from curation.passes import listing, pack
+from curation.passes.decide import DECISIONS
+from curation.passes.encode import ENCODED, EncodeSettings, find_encoded, find_failed
+from curation.passes.gather import PIECES
+from curation.passes.inspect import INSPECT, pieces_of, read_facts
+from curation.passes.measure import (
     CHANGED,
     CRASHED,
     QUARANTINE,

@@ -12,18 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from curation.caption import CaptionSettings
-from curation.decide import STATED_CONFIDENCE
-from curation.encode import EncodeSettings
-from curation.estimate import PASSES, Fleet, estimate
-from curation.filters import Filters, refuse_absent
-from curation.measure import BY_NAME, MeasureSettings
-from curation.opt_out import read_ids, without_opted_out
+from curation.commands.estimate import PASSES, Fleet, estimate
+from curation.commands.probe import Recipe, draw, probe_clips
+from curation.commands.text_table import table_lines
+from curation.passes.caption import CaptionSettings
+from curation.passes.decide import STATED_CONFIDENCE
+from curation.passes.encode import EncodeSettings
+from curation.passes.filters import Filters, refuse_absent
+from curation.passes.measure import BY_NAME, MeasureSettings
 from curation.pipeline import as_settings, plain, plan_measures
-from curation.probe import Recipe, draw, probe_clips
+from curation.publish.opt_out import read_ids, without_opted_out
 from curation.sources import read_clips, source_digest
 from curation.tables import digest_rows
-from curation.text_table import table_lines
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, write_json
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _plan(config: Any) -> None:
-    run_in_folder(config, "curation.plan")
+    run_in_folder(config, "curation.commands.plan")
     for line in lines_of(read_json(Path(config.run_dir) / PLAN)):
         say(line)
 

@@ -16,12 +16,19 @@ from typing import Any
 import pyarrow as pa
 
 from curation.clip import Clip
-from curation.inspect import Piece, Span, local_file, read_facts
 from curation.isolation import CRASHED, TIMEOUT, Isolated
-from curation.listing import read_part, stamp
 from curation.measures import MEASURES
 from curation.measures.contract import SAMPLES_PER_SECOND, Footage, Measure
-from curation.shots import TINY_SHORT_SIDE, Look, Shot, lead_in_s, mark_cuts, split_into_shots
+from curation.passes.inspect import Piece, Span, local_file, read_facts
+from curation.passes.listing import read_part, stamp
+from curation.passes.shots import (
+    TINY_SHORT_SIDE,
+    Look,
+    Shot,
+    lead_in_s,
+    mark_cuts,
+    split_into_shots,
+)
 from curation.tables import Row, digest_rows, read_rows, write_rows
 from dynamicrafter.errors import MediaError
 from dynamicrafter.files import read_json, write_json

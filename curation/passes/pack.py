@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.caption import CAPTIONER_VERSION, CaptionSettings, caption
-from curation.decide import kept_rows
-from curation.encode import (
+from curation.isolation import Isolated
+from curation.passes.caption import CAPTIONER_VERSION, CaptionSettings, caption
+from curation.passes.decide import kept_rows
+from curation.passes.encode import (
     Encoded,
     EncodeSettings,
     clip_digest,
@@ -28,10 +29,9 @@ from curation.encode import (
     find_encoded,
     find_failed,
 )
-from curation.export import write_dcp_csv
-from curation.gather import PIECES, TABLE
-from curation.isolation import Isolated
-from curation.sample import dcp_row, sample_info
+from curation.passes.gather import PIECES, TABLE
+from curation.passes.sample import dcp_row, sample_info
+from curation.publish.export import write_dcp_csv
 from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, read_json, write_json

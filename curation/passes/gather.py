@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curation.filters import OPTED_OUT
-from curation.inspect import Piece, pieces_of, read_facts
-from curation.listing import parts, read_part
-from curation.measure import (
+from curation.passes.filters import OPTED_OUT
+from curation.passes.inspect import Piece, pieces_of, read_facts
+from curation.passes.listing import parts, read_part
+from curation.passes.measure import (
     MeasureSettings,
     Task,
     column_types,

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.duplicates import IDENTITIES, PICTURES, near_copies, repeated_identities
-from curation.external import Records
-from curation.filters import (
+from curation.measures.phash import phash_bits
+from curation.passes.duplicates import IDENTITIES, PICTURES, near_copies, repeated_identities
+from curation.passes.external import Records
+from curation.passes.filters import (
     DUPLICATE_ID,
     NEAR_DUPLICATE,
     NOT_ENCODED,
@@ -34,9 +35,8 @@ from curation.filters import (
     judge,
     needed_measures,
 )
-from curation.gather import TABLE
-from curation.measures.phash import phash_bits
-from curation.opt_out import is_opted_out
+from curation.passes.gather import TABLE
+from curation.publish.opt_out import is_opted_out
 from curation.tables import TableWriter, count_rows, iterate_batches, iterate_rows
 from dynamicrafter.files import atomic_path, read_json, sha256_bytes, write_json
 

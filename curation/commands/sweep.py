@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.decide import DECISIONS, columns_of, decide, table_columns
-from curation.filters import (
+from curation.commands.sweep_page import log_table, page, say_table
+from curation.passes.decide import DECISIONS, columns_of, decide, table_columns
+from curation.passes.filters import (
     DUPLICATE_ID,
     NEAR_DUPLICATE,
     OPTED_OUT,
@@ -32,9 +33,8 @@ from curation.filters import (
     threshold_names,
     with_threshold,
 )
-from curation.gather import TABLE
-from curation.spread import OTHER, Spread
-from curation.sweep_page import log_table, page, say_table
+from curation.passes.gather import TABLE
+from curation.publish.spread import OTHER, Spread
 from curation.tables import count_rows, iterate_batches
 from dynamicrafter import tracking
 from dynamicrafter.command import command, say
@@ -58,7 +58,7 @@ DUPLICATES = {
     ),
 }
 
-main = command("sweep", "curation.sweep")
+main = command("sweep", "curation.commands.sweep")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from curation.clip import Clip
-from curation.gather import TABLE
-from curation.inspect import local_file
 from curation.isolation import Isolated
-from curation.measure import refuse_changed
+from curation.passes.gather import TABLE
+from curation.passes.inspect import local_file
+from curation.passes.measure import refuse_changed
 from curation.tables import Row, digest_rows, iterate_rows
 from dynamicrafter.errors import MediaError
 from dynamicrafter.files import atomic_path, read_json, write_json

@@ -19,22 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from curation import pack
-from curation.caption import CaptionSettings
 from curation.clip import Clip
-from curation.decide import DECISIONS, STATED_CONFIDENCE
-from curation.encode import EncodeSettings, encode_clip
+from curation.commands.meter import Meter
+from curation.commands.survey import sizes
 from curation.engines.local import LocalEngine
-from curation.filters import Filters, active_rules, needed_measures
-from curation.gather import TABLE, iterate_pieces
-from curation.inspect import SCHEMA, inspect_path, read_facts, spans_of
 from curation.isolation import Isolation
-from curation.listing import freeze, parts, read_part
-from curation.measure import MeasureSettings, Task, measure_span, shots_path, values_path
-from curation.meter import Meter
-from curation.pack import Packing
-from curation.passes import Passes
-from curation.survey import sizes
+from curation.passes import pack
+from curation.passes.caption import CaptionSettings
+from curation.passes.decide import DECISIONS, STATED_CONFIDENCE
+from curation.passes.encode import EncodeSettings, encode_clip
+from curation.passes.filters import Filters, active_rules, needed_measures
+from curation.passes.gather import TABLE, iterate_pieces
+from curation.passes.inspect import SCHEMA, inspect_path, read_facts, spans_of
+from curation.passes.listing import freeze, parts, read_part
+from curation.passes.measure import MeasureSettings, Task, measure_span, shots_path, values_path
+from curation.passes.pack import Packing
+from curation.passes.run import Passes
 from curation.tables import Row, iterate_rows, read_rows, write_rows
 from dynamicrafter.errors import MediaError
 from dynamicrafter.files import sha256_bytes

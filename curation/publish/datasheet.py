@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from curation.datasheet_facts import Measured, Samples, measures_of_kept, samples_of
-from curation.decide import FUNNEL
-from curation.filters import OPTED_OUT, threshold_names
-from curation.gather import TABLE
+from curation.passes.decide import FUNNEL
+from curation.passes.filters import OPTED_OUT, threshold_names
+from curation.passes.gather import TABLE
+from curation.publish.datasheet_facts import Measured, Samples, measures_of_kept, samples_of
 from curation.tables import read_note
 from dynamicrafter.files import read_json, write_text
 from dynamicrafter.runs import RUN

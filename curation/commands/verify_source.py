@@ -17,14 +17,14 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from curation import listing
 from curation.clip import UNKNOWN, Clip
+from curation.commands.text_table import table_lines
+from curation.commands.verify_file import VERSION, check_file
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.isolation import CRASHED, TIMEOUT, Isolated
+from curation.passes import listing
 from curation.sources import read_clips, source_digest
 from curation.tables import Row, TableWriter, digest_rows, read_note, read_rows, write_rows
-from curation.text_table import table_lines
-from curation.verify_file import VERSION, check_file
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import FailedShareError, MediaError
 from dynamicrafter.files import atomic_path, read_json
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _verify(config: Any) -> None:
-    run_in_folder(config, "curation.verify")
+    run_in_folder(config, "curation.commands.verify_source")
     folder = Path(config.run_dir)
     say_verdicts(read_json(folder / DONE)["summary"]["verdicts"], folder)
 

@@ -31,7 +31,7 @@ def page(found: dict[str, Any]) -> str:
         "edges": [f"{edge:.3g}" for edge in found["speed_edges"] or []],
         "thresholds": _thresholds(found),
     }
-    return pages.render("sweep.html", values, package="curation")
+    return pages.render("sweep.html", values, package="curation.commands")
 
 
 def say_table(found: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -1,0 +1,1 @@
+"""What a finished dataset says of itself to others, and how clips are taken out of it again."""
