@@ -3,6 +3,7 @@
 import os
 import subprocess
 
+import pyarrow.parquet as pq
 import pytest
 
 from dynamicrafter import files
@@ -43,16 +44,29 @@ def test_a_full_disk_while_training(small_disk, train_arguments):
     assert answer.returncode == 0, answer.stderr
 
 
-def test_a_full_disk_while_curating(small_disk, real_clips):
-    folder, grow = small_disk
+def test_a_disk_that_is_full_in_every_pass_in_turn(small_disk, real_clips, tmp_path):
+    folder, _ = small_disk
     arguments = ["curate", "source=folder", f"source.path={real_clips}", "tracking=disabled"]
-    arguments += ["measure.action=false", "measure.min_shot_frames=24", f"run_dir={folder / 'run'}"]
-    one_line(run(*arguments), 4, "disk is full")
-    assert not partials(folder)
-    grow()
-    answer = run(*arguments)
-    assert answer.returncode == 0, answer.stderr
-    assert files.read_json(folder / "run" / "summary.json")["shots"] > 0
+    arguments += ["measures.action.use=false", "measure.min_shot_frames=24"]
+    whole = run(*arguments, f"run_dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stderr
+    kilobytes, reached = 64, set()
+    while True:
+        size = f"remount,size={kilobytes}k"
+        subprocess.run(["mount", "-o", size, folder], check=True)
+        answer = run(*arguments, f"run_dir={folder / 'run'}")
+        if answer.returncode == 0:
+            break
+        one_line(answer, 4, "disk is full")
+        assert not partials(folder)
+        reached |= {line.split(":")[0] for line in answer.stderr.splitlines()[:-1]}
+        kilobytes += 192
+        assert kilobytes < 16_000
+    assert {"measure", "encode", "pack"} <= reached  # it ran full in each of them or after
+    digests = [
+        files.read_json(place / "manifest.json") for place in (folder / "run", tmp_path / "whole")
+    ]
+    assert digests[0] == digests[1]
 
 
 def test_a_second_driver_is_refused(tmp_path, train_arguments):
@@ -71,16 +85,16 @@ def test_a_corrupt_source_is_a_row_with_a_reason(real_clips, tmp_path):
     (folder / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:9/x.ts\n")
     arguments = ["curate", "source=folder", f"source.path={folder}", "tracking=disabled"]
     arguments += [
-        "measure.action=false",
+        "measures.action.use=false",
         "measure.min_shot_frames=24",
         f"run_dir={tmp_path / 'run'}",
     ]
     answer = run(*arguments, "max_failed_share=0.9")
     assert answer.returncode == 0, answer.stderr
-    failures = files.read_json(tmp_path / "run" / "failures.json")
-    named = {failure["clip_id"]: failure["reason"] for failure in failures}
-    assert set(named) == {"torn.mp4", "page.mp4", "list.mp4"}
-    assert all(named.values())
+    rows = pq.read_table(tmp_path / "run" / "measures.parquet").to_pylist()
+    failed = {row["clip_id"]: row["reason"] for row in rows if row["frames"] is None}
+    assert set(failed) == {"torn.mp4", "page.mp4", "list.mp4"}
+    assert all(failed.values())
     one_line(run(*arguments, "max_failed_share=0.1"), 3, "max_failed_share")
 
 

@@ -17,7 +17,7 @@ STEPS = {"autoencoder": 3, "context": 3, "adapt": 2, "joint": 2}
 SMALLER = [
     'extra.curate=["source.assets=[sports2d,pose2sim-cam01,pose2sim-cam03]",'
     '"measure.max_shot_s=1.7","filters.max_phash_distance=0",'
-    '"filters.test_share=0.8","measure.action=false"]',
+    '"filters.test_share=0.8","measures.action.use=false"]',
     "extra.train=[{}]".format(
         ",".join(
             f'"recipe.{name}.{key}={value}"'

@@ -39,7 +39,11 @@ def stop_and_resume(arguments, folder, moment, stop=signal.SIGINT):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_curate(real_clips, tmp_path, stop):
     arguments = ["curate", "source=folder", f"source.path={real_clips}", "tracking=disabled"]
-    arguments += ["measure.action=false", "measure.min_shot_frames=24", "filters.test_share=0.5"]
+    arguments += [
+        "measures.action.use=false",
+        "measure.min_shot_frames=24",
+        "filters.test_share=0.5",
+    ]
     whole = run(*arguments, f"run_dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
