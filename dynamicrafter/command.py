@@ -72,13 +72,14 @@ def _as_text(argument: str) -> str:
     """An override `name=value` as Hydra reads it, quoted where its value is plain text.
 
     A prompt may hold commas, parentheses and whatever else means something in Hydra's grammar. What
-    the grammar cannot read, or would read as a sweep, is taken as the text that it is.
+    the grammar cannot read, or would read as a sweep, is taken as the text that it is; so is a
+    template such as `{page}/{id}.mp4`.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     name, found, value = argument.partition("=")
-    if not found or not re.fullmatch(r"[+~]*[\w./@]+", name) or value[:1] in tuple("[{'\""):
+    if not found or not re.fullmatch(r"[+~]*[\w./@]+", name) or value[:1] in tuple("['\""):
         return argument
     try:
         if not OverridesParser.create().parse_override(argument).is_sweep_override():

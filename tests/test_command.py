@@ -74,3 +74,14 @@ def test_help_of_a_verb_lists_its_settings(tmp_path):
     answer = command("train", "--help", cwd=tmp_path)
     assert answer.returncode == 0
     assert "seed" in answer.stdout
+
+
+def test_a_template_is_text(tmp_path):
+    (tmp_path / "t.csv").write_text("page,id\n1,none\n")
+    answer = command(
+        "curate", "verify-source", "source=table", "source.table=t.csv", "source.data_dir=.",
+        "source.path={page}/{id}.mp4", "source.clip_id={page}_{id}", "source.caption=page",
+        "run_dir=run", "tracking=disabled", cwd=tmp_path,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert "no_id" in (tmp_path / "run" / "verify.csv").read_text()
