@@ -18,19 +18,19 @@ from curation.engines.slurm import rank_and_count
 from curation.measures import MEASURES
 from curation.passes import pack
 from curation.passes.caption import CaptionSettings
+from curation.passes.dcp_table import concatenate
 from curation.passes.decide import DECISIONS, FUNNEL, STATED_CONFIDENCE
 from curation.passes.encode import EncodeSettings
 from curation.passes.filters import OPTED_OUT, Filters, refuse_absent
 from curation.passes.gather import TABLE
 from curation.passes.listing import stamp
 from curation.passes.measure import MeasureSettings, Task, plan_task
+from curation.passes.opted_out import OPT_OUT, read_ids, without_opted_out
 from curation.passes.pack import Packing
 from curation.passes.run import Passes
 from curation.publish.croissant import write_croissant
 from curation.publish.datasheet import write_datasheet
-from curation.publish.export import concatenate
 from curation.publish.logged import log_run
-from curation.publish.opt_out import OPT_OUT, read_ids, without_opted_out
 from curation.sources import read_clips, source_digest
 from curation.tables import count_rows, digest_rows, iterate_batches, read_note
 from dynamicrafter.command import say

@@ -1,5 +1,7 @@
 """Small Parquet tables of rows, and the digests of what they say."""
 
+import contextlib
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,16 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, sha256_json
 
 Row = dict[str, Any]
+
+
+@contextlib.contextmanager
+def long_cells(limit: int = 2**31 - 1) -> Iterator[None]:
+    """Let `csv` read cells of more than 128 KiB inside the block, and nowhere else."""
+    before = csv.field_size_limit(limit)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def write_rows(

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curation.clip import UNKNOWN
-from curation.publish.export import COLUMNS, cell, write_dcp_csv
+from curation.passes.dcp_table import dcp_row_of, write_dcp_csv
 from curation.publish.infos import iterate_infos, shard_folders
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
@@ -43,18 +42,6 @@ def export(config: Any) -> int:
     written = write_dcp_csv(output, rows())
     say(f"{output}: {written} of {seen} clips, from {', '.join(map(str, folders))}")
     return written
-
-
-def dcp_row_of(key: str, info: dict[str, Any]) -> dict[str, Any]:
-    """The eight columns of a sample, whatever its JSON holds; what is not there is unknown."""
-    row = {}
-    for name in COLUMNS:
-        value = info.get(name)
-        known = isinstance(value, str | int | float) and not isinstance(value, bool)
-        row[name] = value if known and cell(name, value) else UNKNOWN
-    if row["videoid"] == UNKNOWN:
-        row["videoid"] = key
-    return row
 
 
 def confidence_of(info: dict[str, Any]) -> float | None:

@@ -29,8 +29,9 @@ from curation.passes.filters import NOT_ENCODED, OPTED_OUT, STEPS, UNREADABLE
 from curation.passes.gather import PIECES, TABLE
 from curation.passes.inspect import INSPECT
 from curation.passes.listing import INDEX, LISTING
-from curation.publish.opt_out import NAMES, OPT_OUT, is_opted_out, read_ids, remove_from_shards
-from curation.tables import iterate_batches, iterate_rows
+from curation.passes.opted_out import OPT_OUT, is_opted_out, read_ids
+from curation.publish.opt_out import NAMES, remove_from_shards
+from curation.tables import iterate_batches, iterate_rows, long_cells
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import (
@@ -164,12 +165,12 @@ def _remember(path: Path, ids: frozenset[str]) -> None:
         write_text(path, there + between + "\n".join(new) + "\n")
 
 
+@long_cells()
 def _without_lines(path: Path, names: frozenset[str]) -> int:
     """Rewrite a CSV without the rows of these clips; return how many that were.
 
     Names are looked for in the columns that hold names, or, where none is called so, in all.
     """
-    csv.field_size_limit(2**31 - 1)
     lines = 0
     try:
         with (

@@ -20,8 +20,8 @@ from curation.passes.decide import STATED_CONFIDENCE
 from curation.passes.encode import EncodeSettings
 from curation.passes.filters import Filters, refuse_absent
 from curation.passes.measure import BY_NAME, MeasureSettings
+from curation.passes.opted_out import read_ids, without_opted_out
 from curation.pipeline import as_settings, plain, plan_measures
-from curation.publish.opt_out import read_ids, without_opted_out
 from curation.sources import read_clips, source_digest
 from curation.tables import digest_rows
 from dynamicrafter.command import compose, run_in_folder, say

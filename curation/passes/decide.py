@@ -36,7 +36,7 @@ from curation.passes.filters import (
     needed_measures,
 )
 from curation.passes.gather import TABLE
-from curation.publish.opt_out import is_opted_out
+from curation.passes.opted_out import is_opted_out
 from curation.tables import TableWriter, count_rows, iterate_batches, iterate_rows
 from dynamicrafter.files import atomic_path, read_json, sha256_bytes, write_json
 

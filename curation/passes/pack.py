@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from curation.isolation import Isolated
 from curation.passes.caption import CAPTIONER_VERSION, CaptionSettings, caption
+from curation.passes.dcp_table import write_dcp_csv
 from curation.passes.decide import kept_rows
 from curation.passes.encode import (
     Encoded,
@@ -31,7 +32,6 @@ from curation.passes.encode import (
 )
 from curation.passes.gather import PIECES, TABLE
 from curation.passes.sample import dcp_row, sample_info
-from curation.publish.export import write_dcp_csv
 from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, read_json, write_json

@@ -9,7 +9,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from curation.publish.export import COLUMNS
+from curation.passes.dcp_table import COLUMNS
+from curation.tables import long_cells
 from dynamicrafter.files import sha256_file, write_json
 from dynamicrafter.shards.writer import MANIFEST
 
@@ -159,9 +160,9 @@ def _field(name: str, types: dict[str, str]) -> dict[str, Any]:
     }
 
 
+@long_cells()
 def _types(table: Path) -> dict[str, str]:
     """Types of the columns that are no text; a confidence is one as soon as one is `none`."""
-    csv.field_size_limit(2**31 - 1)
     kind = "sc:Integer"
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.commands.export_csv import dcp_row_of
+from curation.passes.dcp_table import COLUMNS, dcp_row_of
 from curation.passes.decide import FUNNEL
 from curation.passes.gather import TABLE
 from curation.publish.datasheet_facts import measured_columns, unit_of
-from curation.publish.export import COLUMNS
 from curation.publish.infos import SPLITS, iterate_infos
 from curation.tables import iterate_batches
 from dynamicrafter import tracking

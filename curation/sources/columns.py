@@ -35,8 +35,8 @@ from curation.sources.cells import (
     shown,
 )
 from curation.sources.folder import file_setting, setting
-from curation.sources.lines import Trouble, shown_path
-from curation.sources.tables import Row, Table, listed, open_table
+from curation.sources.lines import Row, Trouble, shown_path
+from curation.sources.tables import Table, listed, open_table
 from curation.sources.times import Interval, frame_interval, interval, span, stated
 from dynamicrafter.errors import InputError
 

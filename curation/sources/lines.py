@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from dynamicrafter.errors import InputError
 
@@ -28,6 +28,10 @@ class Trouble(NamedTuple):
 
     reason: str
     message: str
+
+
+Row = tuple[int, list[str] | dict[str, Any] | Trouble]
+"""Its place (line, or row from 1 on) and its cells: a list, or for JSON and Parquet a dict."""
 
 
 def open_bytes(path: Path) -> BinaryIO:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.sources.lines import LIMIT, Trouble
+from curation.sources.lines import LIMIT, Row, Trouble
 from dynamicrafter.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from curation.sources.tables import Row
 
 BATCH = 4
 """Rows that are decoded together. A small file can state a long text a million times, through the
@@ -20,7 +19,7 @@ MAX_LONG = 1 << 30  # bytes of over-long texts after which a file is taken for n
 STREAMED = {"pre_buffer": False, "buffer_size": LIMIT}  # a row group is not read as a whole
 
 
-def open_parquet(path: Path) -> tuple[list[str], Callable[[list[str]], Iterator["Row"]]]:
+def open_parquet(path: Path) -> tuple[list[str], Callable[[list[str]], Iterator[Row]]]:
     """The columns of a Parquet file and what yields its rows, given the wanted ones.
 
     Raises:
@@ -38,7 +37,7 @@ def open_parquet(path: Path) -> tuple[list[str], Callable[[list[str]], Iterator[
     except damage as error:
         raise _damaged(path, error) from None
 
-    def rows(columns: list[str]) -> Iterator["Row"]:
+    def rows(columns: list[str]) -> Iterator[Row]:
         place = long = 0
         try:
             with pq.ParquetFile(path, **STREAMED) as file:

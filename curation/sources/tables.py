@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from curation.sources.jsonrows import json_array, json_lines
-from curation.sources.lines import LIMIT, Line, Trouble, open_bytes, read_lines
+from curation.sources.lines import LIMIT, Line, Row, Trouble, open_bytes, read_lines
+from curation.tables import long_cells
 from dynamicrafter.errors import InputError
 
 BOM = b"\xef\xbb\xbf"
 MAX_LINES = 100  # of a record; a quote that is not closed would take the rest of the file
 FIRST_ROWS = 20  # objects of JSON that are looked at to learn which fields there are
-
-Row = tuple[int, list[str] | dict[str, Any] | Trouble]
-"""Its place (line, or row from 1 on) and its cells: a list, or for JSON and Parquet a dict."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _open_csv(file: BinaryIO, path: Path) -> Table:
     _check_header(header, path)
 
     def all_rows(columns: list[str]) -> Iterator[Row]:
-        with file:
+        with file, long_cells(LIMIT + 1):
             yield from _csv_rows(lines, header, delimiter)
 
     return Table(header, all_rows, "line")
@@ -120,7 +118,6 @@ def _csv_rows(lines: Iterator[Line], header: list[str], delimiter: str) -> Itera
     lines, has another number of cells than the header, a quote has been left open: the first line
     is the bad row, and the lines after it are read again as if nothing had been.
     """
-    csv.field_size_limit(LIMIT + 1)  # the limit of the module, 128 KiB, is too small for lists
     width = len(header)
     again: deque[Line] = deque()
     record: list[Line] = []  # the lines of the record that is being read

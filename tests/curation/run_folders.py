@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from curation.passes.caption import CaptionSettings, caption
+from curation.passes.dcp_table import write_dcp_csv
 from curation.passes.decide import DECISIONS, decide, kept_rows
 from curation.passes.filters import Filters
 from curation.passes.gather import FACTS, IDENTITY, PIECES, TABLE
 from curation.passes.inspect import INSPECT
 from curation.passes.measure import BY_NAME, column_types
 from curation.passes.sample import sample_info
-from curation.publish.export import write_dcp_csv
 from curation.tables import TableWriter, digest_rows, iterate_rows, read_rows
 from dynamicrafter.files import read_json, write_json
 from dynamicrafter.shards import Sample, write_shards

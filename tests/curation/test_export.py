@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from curation.commands.export_csv import export
-from curation.publish.export import COLUMNS, concatenate, write_dcp_csv
+from curation.passes.dcp_table import COLUMNS, concatenate, write_dcp_csv
 from dynamicrafter.errors import InputError
 from dynamicrafter.shards import Sample, write_shards
 from tests.curation import run_folders

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from curation.commands.opt_out import opt_out
 from curation.passes.decide import decide
 from curation.passes.gather import TABLE
-from curation.publish.opt_out import JOURNAL, read_ids, remove_from_shards
+from curation.passes.opted_out import read_ids
+from curation.publish.opt_out import JOURNAL, remove_from_shards
 from curation.tables import read_note, read_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, sha256_file

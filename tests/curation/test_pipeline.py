@@ -15,9 +15,9 @@ import pytest
 from curation import pipeline
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.measures.contract import SAMPLES_PER_SECOND
+from curation.passes.dcp_table import COLUMNS
 from curation.passes.measure import MeasureSettings
 from curation.passes.run import Passes
-from curation.publish.export import COLUMNS
 from curation.sources import read_clips
 from curation.tables import read_rows
 from dynamicrafter.command import run_in_folder

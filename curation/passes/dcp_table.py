@@ -74,3 +74,15 @@ def cell(column: str, value: Any) -> str:
     if text.casefold() in _TAKEN_FOR_EMPTY:
         return f"{text}." if column == "videoid" and text != UNKNOWN else UNKNOWN
     return text
+
+
+def dcp_row_of(key: str, info: dict[str, Any]) -> dict[str, Any]:
+    """The eight columns of a sample, whatever its JSON holds; what is not there is unknown."""
+    row = {}
+    for name in COLUMNS:
+        value = info.get(name)
+        known = isinstance(value, str | int | float) and not isinstance(value, bool)
+        row[name] = value if known and cell(name, value) else UNKNOWN
+    if row["videoid"] == UNKNOWN:
+        row["videoid"] = key
+    return row
