@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import atomic_path, sha256_json
+from dynamicrafter.files import atomic_path, sha256_bytes, sha256_json
 
 Row = dict[str, Any]
 
@@ -104,6 +105,18 @@ class TableWriter:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
+
+
+def objects(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as an array of Python objects, None for null; lists and texts stay what they are."""
+    found = np.empty(len(column), object)
+    found[:] = column.to_pylist()
+    return found
+
+
+def hash64(text: str) -> int:
+    """A number of 64 bits for a text, spread evenly."""
+    return int(sha256_bytes(text.encode("utf-8", "backslashreplace"))[:16], 16)
 
 
 def digest_rows(*parts: Any) -> str:

@@ -24,8 +24,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.passes.decide import DECISIONS, FUNNEL
-from curation.passes.filters import NOT_ENCODED, OPTED_OUT, STEPS, UNREADABLE
+from curation.passes.decide import DECISIONS, FUNNEL, recount
+from curation.passes.filters import OPTED_OUT, SPLITS
 from curation.passes.gather import PIECES, TABLE
 from curation.passes.inspect import INSPECT
 from curation.passes.listing import INDEX, LISTING
@@ -45,7 +45,6 @@ from dynamicrafter.files import (
 )
 from dynamicrafter.shards import ShardReader
 
-SPLITS = ("train", "test")
 STAYS = ("key", "clip_id", "video_id", "source", "frames")
 """What a row of `measures.parquet` still says of a clip that is taken out."""
 
@@ -267,7 +266,7 @@ def _change_rows(path: Path, numbers: list[int], change: Any) -> int:
 
 def _make_fit(run: Path) -> None:
     """Count again what the run has counted."""
-    funnel = _funnel(run) if (run / FUNNEL).exists() and (run / DECISIONS).exists() else None
+    funnel = recount(run) if (run / FUNNEL).exists() and (run / DECISIONS).exists() else None
     if funnel:
         write_json(run / FUNNEL, funnel)
     splits = {}
@@ -290,30 +289,3 @@ def _make_fit(run: Path) -> None:
         summary |= {key: value for key, value in new.items() if key in summary}
         summary.pop("root_digest", None)  # of the manifest that has gone
         write_json(run / name, whole)
-
-
-def _funnel(run: Path) -> dict[str, Any]:
-    """The funnel of the decisions as they are now; what rules could not judge stays as it was."""
-    funnel = read_json(run / FUNNEL)
-    reasons: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
-    by_step: Counter[str] = Counter()
-    decided = iterate_batches(run / DECISIONS, columns=["reason", "split"])
-    measured = iterate_batches(run / TABLE, columns=["reason"])
-    for batch, known in zip(decided, measured, strict=True):
-        columns = (batch["reason"], batch["split"], known["reason"])
-        for reason, split, unreadable in zip(*(c.to_pylist() for c in columns), strict=True):
-            if reason is None:
-                kept[split] += 1
-                continue
-            reasons[reason] += 1
-            other = UNREADABLE if unreadable else NOT_ENCODED
-            by_step[reason if reason in STEPS else other] += 1
-    left = reasons.total() + kept.total()
-    for step in funnel["steps"]:
-        dropped = by_step[step["name"]]
-        step |= {"in": left, "out": left - dropped, "dropped": dropped}
-        left -= dropped
-    funnel["reasons"] = dict(sorted(reasons.items()))
-    funnel["kept"] = {split: kept[split] for split in SPLITS}
-    return funnel

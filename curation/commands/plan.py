@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from curation.commands.estimate import PASSES, Fleet, estimate
-from curation.commands.probe import Recipe, draw, probe_clips
+from curation.commands.probe import draw, probe_clips
 from curation.commands.text_table import table_lines
-from curation.passes.caption import CaptionSettings
-from curation.passes.decide import STATED_CONFIDENCE
-from curation.passes.encode import EncodeSettings
-from curation.passes.filters import Filters, refuse_absent
-from curation.passes.measure import BY_NAME, MeasureSettings
+from curation.passes.listing import source_inputs
 from curation.passes.opted_out import read_ids, without_opted_out
-from curation.pipeline import as_settings, plain, plan_measures
-from curation.sources import read_clips, source_digest
+from curation.recipe import as_settings, plain, read_recipe
+from curation.sources import read_clips
 from curation.tables import digest_rows
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import InputError
@@ -56,10 +52,9 @@ def _plan(config: Any) -> None:
 
 def inputs(config: Any) -> dict[str, str]:
     """Digests of what the plan depends on besides the config: tables or names, and weights."""
-    tasks, absent = plan_measures(config)
     return {
-        "source": source_digest(plain(config.source)),
-        "measures": digest_rows([task.digest for task in tasks], sorted(absent)),
+        **source_inputs(plain(config.source), check_files=False),
+        "measures": read_recipe(config).measures_digest,
         "opt_out": digest_rows(sorted(read_ids(config.opt_out))),
     }
 
@@ -98,35 +93,19 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
 
 def _probe(config: Any, folder: Path) -> dict[str, Any]:
     """Draw the clips and curate them in a scratch folder."""
-    tasks, absent = plan_measures(config)
-    filters = as_settings(Filters, config.filters)
-    there = [name for task in tasks for name in task.measure.columns]
-    reasons = {column: why for name, why in absent.items() for column in BY_NAME[name].columns}
-    refuse_absent(filters, [*there, STATED_CONFIDENCE], reasons)
-    for name, reason in absent.items():
-        say(f"measure {name} is absent: {reason}")
-    source = plain(config.source)
+    recipe = read_recipe(config)
+    recipe.check_absent()
     opted_out = read_ids(config.opt_out)
-    recipe = Recipe(
-        measure=as_settings(MeasureSettings, config.measure),
-        tasks=tasks,
-        absent=absent,
-        filters=filters,
-        opted_out=opted_out,
-        encode=as_settings(EncodeSettings, config.encode),
-        part_rows=config.list.part_rows,
-        captioner=as_settings(CaptionSettings, config.captioner),
-        shard_bytes=int(config.pack.shard_megabytes * 2**20),
-        may_be_passed_on={source["name"]: source["media_may_be_passed_on"]},
-    )
-    rows = (without_opted_out(clip, opted_out) for clip in read_clips(source))
+    rows = (without_opted_out(clip, opted_out) for clip in read_clips(plain(config.source)))
     clips, listed, list_s = draw(rows, config.probe)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-", suffix=".partial") as scratch:
-        found = probe_clips(clips, recipe, config.workers, config.unit_timeout_s, Path(scratch))
+        found = probe_clips(
+            clips, recipe, opted_out, config.workers, config.unit_timeout_s, Path(scratch)
+        )
     listing = found["per_clip"]["cpu_s"]["list"]
     found["per_clip"]["cpu_s"]["list"] = [seconds + list_s / listed for seconds in listing]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {**found, "listed": listed, "absent": absent, "load_average": load}
+    return {**found, "listed": listed, "absent": recipe.absent, "load_average": load}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +25,25 @@ from curation.commands.survey import sizes
 from curation.engines.local import LocalEngine
 from curation.isolation import Isolation
 from curation.passes import pack
-from curation.passes.caption import CaptionSettings
-from curation.passes.decide import DECISIONS, STATED_CONFIDENCE
-from curation.passes.encode import EncodeSettings, encode_clip
-from curation.passes.filters import Filters, active_rules, needed_measures
+from curation.passes.decide import DECISIONS
+from curation.passes.encode import encode_clip
+from curation.passes.filters import SPLITS, Filters, active_rules, needed_measures
 from curation.passes.gather import TABLE, iterate_pieces
 from curation.passes.inspect import SCHEMA, inspect_path, read_facts, spans_of
 from curation.passes.listing import freeze, parts, read_part
-from curation.passes.measure import MeasureSettings, Task, measure_span, shots_path, values_path
-from curation.passes.pack import Packing
+from curation.passes.measure import Task, measure_span, shots_path, values_path
 from curation.passes.run import Passes
-from curation.tables import Row, iterate_rows, read_rows, write_rows
+from curation.recipe import Recipe
+from curation.tables import Row, hash64, iterate_rows, read_rows, write_rows
 from dynamicrafter.errors import MediaError
-from dynamicrafter.files import sha256_bytes
 
 KEPT = "kept"
 PAIRS = 16
 """Clips that are measured, or shots that are encoded, a second time under a cheaper setting."""
 
 _FUNCTIONS = {"inspect_clip": "inspect", "measure_span": "measure", "encode_clip": "encode"}
-_FROM_THE_TABLE = {STATED_CONFIDENCE, "cgi_caption"}
+_FROM_THE_TABLE = {"stated_confidence", "cgi_caption"}
 """Columns that are known before a file is opened."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is done with the clips: the sections of conf/curate.yaml that a probe needs."""
-
-    measure: MeasureSettings
-    tasks: tuple[Task, ...]
-    absent: dict[str, str]
-    filters: Filters
-    opted_out: frozenset[str]
-    encode: EncodeSettings
-    captioner: CaptionSettings
-    part_rows: int  # of a run
-    shard_bytes: int
-    may_be_passed_on: dict[str, bool]
 
 
 def draw(clips: Iterable[Clip], count: int) -> tuple[list[Clip], int, float]:
@@ -74,7 +56,7 @@ def draw(clips: Iterable[Clip], count: int) -> tuple[list[Clip], int, float]:
     total, began = 0, time.process_time()
     for clip in clips:
         name = f"{clip.clip_id}\n{clip.path}\n{clip.start_s}\n{clip.end_s}"
-        rank = int(sha256_bytes(name.encode("utf-8", "backslashreplace"))[:16], 16)
+        rank = hash64(name)
         if len(chosen) < count:
             heapq.heappush(chosen, (-rank, total, clip))
         elif -rank > chosen[0][0]:
@@ -85,13 +67,19 @@ def draw(clips: Iterable[Clip], count: int) -> tuple[list[Clip], int, float]:
 
 
 def probe_clips(
-    clips: list[Clip], recipe: Recipe, workers: int, timeout_s: float, folder: Path
+    clips: list[Clip],
+    recipe: Recipe,
+    opted_out: frozenset[str],
+    workers: int,
+    timeout_s: float,
+    folder: Path,
 ) -> dict[str, Any]:
     """Curate `clips` in `folder`, an empty one, and return what that cost, as JSON values.
 
     Args:
         clips: of a source; broken ones are part of the sample.
         recipe: what is done with them.
+        opted_out: ids that are taken out.
         workers: processes.
         timeout_s: for one call.
         folder: scratch.
@@ -105,14 +93,13 @@ def probe_clips(
             passes.inspect()
         with _spent(own, "measure"):
             passes.measure(recipe.measure, recipe.tasks)
-        _decide(passes, recipe)
+        _decide(passes, recipe, opted_out)
         with _spent(own, "encode"):
             passes.encode(recipe.encode)
         jobs = passes.plan(recipe.encode, recipe.shard_bytes)
-        packing = Packing(recipe.captioner, recipe.encode, {}, recipe.may_be_passed_on)
-        passes.pack(jobs, packing)
+        passes.pack(jobs, recipe.packing)
         calls = list(meter.calls)
-        _again(passes, recipe, clips, jobs, packing, own)
+        _again(passes, recipe, opted_out, clips, jobs, own)
         return {
             "per_clip": _per_clip(clips, calls, own, recipe, folder),
             "gpu_measures": [task.name for task in recipe.tasks if _is_on_gpu(task)],
@@ -122,16 +109,16 @@ def probe_clips(
         }
 
 
-def _decide(passes: Passes, recipe: Recipe) -> None:
-    passes.decide(recipe.measure, recipe.tasks, recipe.absent, recipe.filters, recipe.opted_out)
+def _decide(passes: Passes, recipe: Recipe, opted_out: frozenset[str]) -> None:
+    passes.decide(recipe.measure, recipe.tasks, recipe.absent, recipe.filters, opted_out)
 
 
 def _again(
     passes: Passes,
     recipe: Recipe,
+    opted_out: frozenset[str],
     clips: list[Clip],
     jobs: dict[str, list[pack.PackJob]],
-    packing: Packing,
     own: dict[str, float],
 ) -> None:
     """Make `own` the CPU seconds of what this process does itself that grow with the clips.
@@ -150,7 +137,7 @@ def _again(
         (part,) = parts(one.folder)
         write_rows(inspect_path(part, one.folder), [{"reason": "unreadable"}], SCHEMA)
         with _spent(once, "decide"):
-            _decide(one, recipe)
+            _decide(one, recipe, opted_out)
         with _spent(now, "list"):
             freeze(clips, recipe.part_rows, True, "all", one.folder)
     with _spent(now, "reading"):
@@ -163,7 +150,7 @@ def _again(
                     read_rows(values_path(piece, task, folder))
     (folder / TABLE).unlink()
     with _spent(now, "decide"):
-        _decide(passes, recipe)
+        _decide(passes, recipe, opted_out)
     seconds = sum(
         (row["end_s"] or 0.0) - (row["start_s"] or 0.0) for row in iterate_rows(folder / TABLE)
     )
@@ -173,12 +160,12 @@ def _again(
         own[name] *= fewer
     own["list"] = max(now["list"] - once["list"], 0.0)
     own["decide"] = max(now["decide"] - once["decide"] - now["reading"] * (1 - fewer), 0.0)
-    for split in pack.SPLITS:
+    for split in SPLITS:
         for job in jobs[split]:
             pack.entry_of(job, folder).unlink()
     with _spent(own, "pack"):
-        work = functools.partial(pack.pack_shard, packing=packing, folder=folder)
-        for _ in passes.engine.run(work, [job for split in pack.SPLITS for job in jobs[split]]):
+        work = functools.partial(pack.pack_shard, packing=recipe.packing, folder=folder)
+        for _ in passes.engine.run(work, [job for split in SPLITS for job in jobs[split]]):
             pass
 
 
@@ -267,7 +254,7 @@ def _encoded_bytes(folder: Path) -> dict[int, int]:
     """Row in measures.parquet → bytes of its video."""
     return {
         row["row"]: row["size"]
-        for split in pack.SPLITS
+        for split in SPLITS
         for row in iterate_rows(folder / "pack" / f"plan-{split}.parquet")
     }
 

@@ -11,10 +11,9 @@ from curation.commands.survey import Progress
 from curation.commands.text_table import byte_text, table_lines, time_text
 from curation.passes import listing
 from curation.passes.decide import DECISIONS, FUNNEL
-from curation.passes.encode import EncodeSettings
-from curation.passes.measure import MeasureSettings
-from curation.pipeline import as_settings, listing_digest, plan_measures
-from curation.tables import digest_rows, read_note
+from curation.pipeline import listing_digest
+from curation.recipe import read_recipe
+from curation.tables import read_note
 from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json
@@ -114,10 +113,9 @@ def _passes(
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(config, resolve=True)
-    measure, encode = as_settings(MeasureSettings, config.measure), config.encode
-    tasks, absent = plan_measures(config)
+    recipe = read_recipe(config)
     notes = []
-    if inputs.get("measures") != digest_rows([task.digest for task in tasks], sorted(absent)):
+    if inputs.get("measures") != recipe.measures_digest:
         notes.append(
             "the measures of this run are not those of this machine (other weights, or another "
             "version): its measured pieces may not be recognised"
@@ -128,7 +126,7 @@ def _passes(
     if passes[0].whole:
         ids, rows = survey.listed(folder)
         passes[1], there = survey.inspected(ids, rows, folder)
-        passes[2] = survey.measured(ids, there, measure, tasks, folder)
+        passes[2] = survey.measured(ids, there, recipe.measure, recipe.tasks, folder)
         if (folder / DONE).exists() and not passes[2].whole:
             passes[2].planned = passes[2].planned or 0
             notes.append(
@@ -143,9 +141,9 @@ def _passes(
     passes.append(Progress("decide", "tables", int(fresh and passes[2].whole), 1))
     passes += [Progress("encode", "clips"), Progress("pack", "shards")]
     if passes[3].whole:
-        passes[4] = survey.encoded(as_settings(EncodeSettings, encode), folder)
+        passes[4] = survey.encoded(recipe.encode, folder)
         if survey.changed_at(folder / "pack" / "plan-test.parquet") >= min(decided, began):
-            passes[5] = survey.packed(int(config.pack.shard_megabytes * 2**20), folder)
+            passes[5] = survey.packed(recipe.shard_bytes, folder)
     passes.append(Progress("finish", "papers", int((folder / DONE).exists()), 1))
     return passes, notes
 

@@ -16,6 +16,7 @@ import numpy as np
 from curation.passes import listing, pack
 from curation.passes.decide import DECISIONS
 from curation.passes.encode import ENCODED, EncodeSettings, find_encoded, find_failed
+from curation.passes.filters import SPLITS
 from curation.passes.gather import PIECES
 from curation.passes.inspect import INSPECT, pieces_of, read_facts
 from curation.passes.measure import (
@@ -158,7 +159,7 @@ def encoded(settings: EncodeSettings, folder: Path) -> Progress:
 def packed(shard_bytes: int, folder: Path) -> Progress:
     """The pass `pack`, by the plan that is there."""
     found = Progress("pack", "shards", planned=0, made=("pack", ".json"))
-    for split in pack.SPLITS:
+    for split in SPLITS:
         if not (folder / "pack" / f"plan-{split}.parquet").exists():
             found.planned = None
             return found

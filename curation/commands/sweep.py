@@ -25,6 +25,7 @@ from curation.passes.filters import (
     DUPLICATE_ID,
     NEAR_DUPLICATE,
     OPTED_OUT,
+    SPLITS,
     STEPS,
     Filters,
     judge,
@@ -35,7 +36,7 @@ from curation.passes.filters import (
 )
 from curation.passes.gather import TABLE
 from curation.publish.spread import OTHER, Spread
-from curation.tables import count_rows, iterate_batches
+from curation.tables import count_rows, iterate_batches, objects
 from dynamicrafter import tracking
 from dynamicrafter.command import command, say
 from dynamicrafter.errors import InputError
@@ -90,7 +91,7 @@ class Outcome:
         return {
             "changes": self.setting.changes,
             "survivors": self.survivors,
-            "by_split": {split: self.by_split[split] for split in ("train", "test")},
+            "by_split": {split: self.by_split[split] for split in SPLITS},
             "share": self.survivors / rows if rows else None,
             "change": self.survivors - present,
             "dropped": {name: self.dropped[name] for name in sorted(self.dropped)},
@@ -121,7 +122,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     settings = plan(own_filters(run_folder), plain["vary"], plain["grid"], plain["duplicates"])
     for setting in settings:
-        refuse_absent(setting.filters, [*table_columns(run_folder), "stated_confidence"], {})
+        refuse_absent(setting.filters, table_columns(run_folder), {})
     edges = speed_edges(run_folder)
     if plain["duplicates"] == "search":
         outcomes = search(settings, edges, run_folder, folder)
@@ -264,10 +265,10 @@ def count(
         stored_of = decisions or run_folder
         wanted = [*columns, "extra", "source", "reason"]
         for batch, decided in _together(run_folder, wanted, stored_of):
-            values = columns_of(batch.select([*columns, "extra"]))
-            stored = _objects(decided["reason"])
+            values = columns_of(batch.select(columns))
+            stored = objects(decided["reason"])
             splits = np.array(decided["split"].to_pylist(), object)
-            own = _objects(batch["reason"])
+            own = objects(batch["reason"])
             unreadable = own != None  # noqa: E711 - element by element
             sources = names["source"].codes(batch["source"].to_pylist())
             extras = batch["extra"].to_pylist()
@@ -361,10 +362,6 @@ class _Coded:
         """Add the numbers of these codes to counts by name."""
         found = np.bincount(codes[codes >= 0], minlength=len(self._codes))
         counts.update({name: int(found[code]) for name, code in self._codes.items() if found[code]})
-
-
-def _objects(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array([*column.to_pylist(), None], object)[:-1]
 
 
 def _category(extra: str | None) -> str | None:

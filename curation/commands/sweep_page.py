@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from curation.commands.text_table import table_lines
 from dynamicrafter import pages
 from dynamicrafter.pages.tables import number
 from dynamicrafter.tracking import Run
@@ -42,10 +43,8 @@ def say_table(found: dict[str, Any], say: Callable[[str], None]) -> None:
         counts = [str(n) for n in (one["survivors"], split["train"], split["test"])]
         share = f"{100 * one['share']:.1f} %" if one["share"] is not None else "-"
         rows.append((label(one), *counts, share, f"{one['change']:+d}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for name, *cells in rows:
-        line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        say(f"{name.ljust(widths[0])}  {line}")
+    for line in table_lines(rows, "lrrrrr"):
+        say(line)
 
 
 def log_table(tracker: Run, found: dict[str, Any]) -> None:

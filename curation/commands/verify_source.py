@@ -10,7 +10,6 @@ learn of them is before anything is measured.
 
 import csv
 import functools
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,8 +22,11 @@ from curation.commands.verify_file import VERSION, check_file
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.isolation import CRASHED, TIMEOUT, Isolated
 from curation.passes import listing
-from curation.sources import read_clips, source_digest
-from curation.tables import Row, TableWriter, digest_rows, read_note, read_rows, write_rows
+from curation.passes.inspect import is_settled
+from curation.passes.listing import source_inputs
+from curation.recipe import plain
+from curation.sources import read_clips
+from curation.tables import Row, TableWriter, digest_rows, read_rows, write_rows
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import FailedShareError, MediaError
 from dynamicrafter.files import atomic_path, read_json
@@ -77,14 +79,7 @@ def _verify(config: Any) -> None:
 
 def inputs(config: Any) -> dict[str, str]:
     """Digests of the source's tables and of the sizes and times of change of its files."""
-    source = _plain(config.source)
-    found = {"source": source_digest(source)}
-    if source["kind"] not in ("folder", "tars"):  # whose own digest covers the files
-        files = hashlib.sha256()
-        for clip in read_clips(source):
-            files.update(f"{clip.path!r} {listing.stamp(clip)}\n".encode())
-        found["files"] = files.hexdigest()
-    return found
+    return source_inputs(plain(config.source), check_files=True)
 
 
 def run(config: Any, folder: Path) -> dict[str, Any]:
@@ -94,7 +89,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
         InputError: the source as a whole cannot be used.
         FailedShareError: a larger share than `max_failed_share` is not ok; the tables are written.
     """
-    source = _plain(config.source)
+    source = plain(config.source)
     given = read_json(folder / "run.json")["inputs"]
     listed = digest_rows(given, source, config.part_rows)
     if not listing.is_frozen(listed, folder):
@@ -127,7 +122,7 @@ def verify_part(
     """Look at the files of a part, unless that is done; what was too slow is tried again."""
     path = facts_path(part, deep, folder)
     clips = [clip for clip, _ in listing.read_part(part, folder)]
-    if not path.exists() or read_note(path, "timeout_s") not in ("", repr(timeout_s)):
+    if not is_settled(path, timeout_s, "verdict"):
         last, facts = None, {}
         rows = []
         for clip in clips:
@@ -137,8 +132,7 @@ def verify_part(
             elif file != last:  # clips of one video follow each other
                 last, facts = file, _isolated_facts(clip, isolated, deep)
             rows.append(facts)
-        slow = any(row["verdict"] in (TIMEOUT, CRASHED) for row in rows)
-        write_rows(path, rows, _FACTS, {"timeout_s": repr(timeout_s) if slow else ""})
+        write_rows(path, rows, _FACTS, {"timeout_s": repr(timeout_s)})
     return {"clips": len(clips)}
 
 
@@ -229,9 +223,3 @@ def say_verdicts(verdicts: dict[str, int], folder: Path) -> None:
         say(line)
     if total > verdicts.get(OK, 0):
         say(f"what is not ok, with reasons: {folder / REPORT}")
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(section, resolve=True, throw_on_missing=True)

@@ -6,7 +6,6 @@
 Memory does not grow with the corpus: rows are streamed, repeats are sought on disk.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from curation.passes.filters import (
     OPTED_OUT,
     RULES,
     SPLIT_KEYS,
+    SPLITS,
     STEPS,
     TOO_SHORT,
     UNREADABLE,
@@ -37,12 +37,10 @@ from curation.passes.filters import (
 )
 from curation.passes.gather import TABLE
 from curation.passes.opted_out import is_opted_out
-from curation.tables import TableWriter, count_rows, iterate_batches, iterate_rows
-from dynamicrafter.files import atomic_path, read_json, sha256_bytes, write_json
+from curation.tables import TableWriter, count_rows, hash64, iterate_batches, iterate_rows, objects
+from dynamicrafter.files import atomic_path, read_json, write_json
 
 DECISIONS, FUNNEL = "decisions.parquet", "funnel.json"
-STATED_CONFIDENCE = "stated_confidence"
-"""A column that filters may look at and that no measure gives: the source states it."""
 
 SCHEMA = pa.schema(
     [
@@ -62,7 +60,7 @@ _IDENTITY_COLUMNS = (
 
 def split_of(text: str, test_share: float) -> str:
     """`train` or `test`, by a hash of what stays together."""
-    return "test" if _hash64(text) < test_share * 2**64 else "train"
+    return "test" if hash64(text) < test_share * 2**64 else "train"
 
 
 def decide(filters: Filters, opted_out: frozenset[str], folder: Path) -> dict[str, Any]:
@@ -149,25 +147,15 @@ def columns_of(batch: pa.Table) -> Columns:
         if pa.types.is_floating(kind) or pa.types.is_integer(kind):
             found[name] = batch[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
         else:
-            found[name] = np.array([*batch[name].to_pylist(), None], object)[:-1]
-    found[STATED_CONFIDENCE] = np.array(
-        [_confidence(text) for text in batch["extra"].to_pylist()], float
-    )
+            found[name] = objects(batch[name])
     return found
-
-
-def _confidence(extra: str) -> float:
-    try:
-        return float(json.loads(extra).get("dynamic_confidence", "nan"))
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _judge_batch(
     batch: pa.Table, filters: Filters, opted_out: frozenset[str]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The reason (a step of the funnel) of each row, but for repeats."""
-    own = np.array([*batch["reason"].to_pylist(), None], object)[:-1]
+    own = objects(batch["reason"])
     measured = np.array([reason is None for reason in own], bool)
     reasons = np.full(len(own), None, object)
     reasons[~measured] = UNREADABLE
@@ -195,15 +183,14 @@ def _collect(
     """Note what identifies the rows that are still kept, their names, and how they look."""
     rows = batch.filter(pa.array(kept)).to_pylist()
     numbers = np.flatnonzero(kept) + first
-    priorities = [_hash64(f"{row['key']}\n{row['caption']}\n{row['extra']}") for row in rows]
+    priorities = [hash64(f"{row['key']}\n{row['caption']}\n{row['extra']}") for row in rows]
     found = np.empty(len(rows), IDENTITIES)
     found["identity"] = [
-        _hash64("\n".join(map(str, (row["video_id"], row["start_s"], row["end_s"]))))
-        for row in rows
+        hash64("\n".join(map(str, (row["video_id"], row["start_s"], row["end_s"])))) for row in rows
     ]
     found["priority"], found["row"] = priorities, numbers
     identities.append(found)
-    found["identity"] = [_hash64(row["key"]) for row in rows]
+    found["identity"] = [hash64(row["key"]) for row in rows]
     names.append(found)
     seen = [(i, row["phash"]) for i, row in enumerate(rows) if row.get("phash")]
     if seen:
@@ -283,7 +270,7 @@ def _funnel(
     return {
         "steps": steps,
         "reasons": dict(sorted({**reasons, **unreadable}.items())),
-        "kept": {split: counts[None, split] for split in ("train", "test")},
+        "kept": {split: counts[None, split] for split in SPLITS},
         "split_by": filters.split_by,
     }
 
@@ -302,14 +289,44 @@ def withdraw(failed: dict[int, list[str]], folder: Path) -> None:
                 row |= {"kept": False, "reason": failed[index][0]}
             writer.add([row])
         writer.close()
+    write_json(folder / FUNNEL, recount(folder))
+
+
+def recount(folder: Path) -> dict[str, Any]:
+    """The funnel of the decisions as they are now; what rules could not judge stays as it was."""
     funnel = read_json(folder / FUNNEL)
-    last = next(step for step in funnel["steps"] if step["name"] == NOT_ENCODED)
-    last["dropped"], last["out"] = len(failed), last["in"] - len(failed)
-    reasons = Counter(funnel["reasons"]) + Counter(reason for reason, _ in failed.values())
+    reasons: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    by_step: Counter[str] = Counter()
+    decided = iterate_batches(folder / DECISIONS, columns=["reason", "split"])
+    measured = iterate_batches(folder / TABLE, columns=["reason"])
+    for batch, known in zip(decided, measured, strict=True):
+        columns = (batch["reason"], batch["split"], known["reason"])
+        for reason, split, own in zip(*(c.to_pylist() for c in columns), strict=True):
+            if reason is None:
+                kept[split] += 1
+                continue
+            reasons[reason] += 1
+            by_step[_step_of(reason, own)] += 1
+    left = reasons.total() + kept.total()
+    for step in funnel["steps"]:
+        dropped = by_step[step["name"]]
+        step |= {"in": left, "out": left - dropped, "dropped": dropped}
+        left -= dropped
     funnel["reasons"] = dict(sorted(reasons.items()))
-    funnel["kept"] = dict.fromkeys(("train", "test"), 0)
-    funnel["kept"] |= Counter(split for _, split in kept_rows(folder))
-    write_json(folder / FUNNEL, funnel)
+    funnel["kept"] = {split: kept[split] for split in SPLITS}
+    return funnel
+
+
+def _step_of(reason: str, own: str | None) -> str:
+    """The step that dropped a row for a reason; `own` is why the row was not measured, if so.
+
+    The reasons of files that cannot be read and of clips that cannot be encoded are the same words.
+    """
+    early = (UNREADABLE, TOO_SHORT)
+    if own is not None:
+        return reason if reason in (TOO_SHORT, OPTED_OUT) else UNREADABLE
+    return reason if reason in STEPS and reason not in early else NOT_ENCODED
 
 
 def kept_rows(folder: Path) -> Iterator[tuple[int, str]]:
@@ -320,7 +337,3 @@ def kept_rows(folder: Path) -> Iterator[tuple[int, str]]:
             if row["kept"]:
                 yield i, row["split"]
         first += len(batch)
-
-
-def _hash64(text: str) -> int:
-    return int(sha256_bytes(text.encode("utf-8", "backslashreplace"))[:16], 16)

@@ -20,6 +20,8 @@ ON_MISSING = ("refuse", "keep", "drop")
 Columns = dict[str, np.ndarray]
 """Column → values; NaN where a number is unknown, None where anything else is."""
 
+SPLITS = ("train", "test")
+
 SPLIT_KEYS = {"video": "video_id", "clip": "clip_id", "shot": "key"}
 """What stays together in one split → the column that is hashed."""
 

@@ -49,6 +49,7 @@ IDENTITY = [
     _field("member", pa.list_(_WHOLE), "offset and size in bytes, in a tar"),
     _field("caption", _TEXT, "stock caption"),
     _field("extra", _TEXT, "JSON: other columns of the source"),
+    _field("stated_confidence", _REAL, "0 to 100, that something moves, as the source states it"),
     _field("sha256", _TEXT, "of the file"),
     _field("start_s", _REAL, "s"),
     _field("end_s", _REAL, "s"),
@@ -150,7 +151,7 @@ def _rows_of_part(
         for number, shot, values in _entries(piece, settings, tasks, folder):
             clip, known = clips[number], facts[number]
             if shot is None:
-                shot = {"key": sample_key_or_none(clip.clip_id), **_reason(known)}
+                shot = {"key": failure_key(clip.clip_id), **_reason(known)}
             shots_of_clip[number] += 1
             row = {name: shot.get(name) for name in ("key", "start_s", "end_s", "frames")}
             row |= {name: shot[name] for name in ("reason", "message")}
@@ -163,6 +164,7 @@ def _rows_of_part(
                 "member": list(clip.member) if clip.member else None,
                 "caption": clip.caption,
                 "extra": json.dumps(clip.extra, sort_keys=True, ensure_ascii=False),
+                "stated_confidence": as_number(clip.extra.get("dynamic_confidence")),
                 "sha256": known["sha256"],
                 **{field.name: known[field.name] for field in FACTS},
                 **values,
@@ -203,6 +205,14 @@ def _reason(facts: Row) -> Row:
     return {"reason": facts["reason"], "message": facts["message"]}
 
 
-def sample_key_or_none(clip_id: str) -> str:
+def as_number(text: str | None) -> float | None:
+    """What a cell states, or None where that is no number."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def failure_key(clip_id: str) -> str:
     """A key to name a clip by that gave no shot, whatever its id holds."""
     return sample_key(clip_id.encode("utf-8", "backslashreplace").decode())

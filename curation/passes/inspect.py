@@ -138,7 +138,7 @@ def inspect_part(
     """
     path = inspect_path(part, folder)
     clips = read_part(part, folder)
-    if not _is_inspected(path, timeout_s):
+    if not is_settled(path, timeout_s, "reason"):
         rows = []
         for clip, listed in clips:
             try:
@@ -149,12 +149,19 @@ def inspect_part(
     return {"clips": len(clips)}
 
 
-def _is_inspected(path: Path, timeout_s: float) -> bool:
+def is_settled(path: Path, timeout_s: float, column: str) -> bool:
+    """Whether a table is there, and none of its rows would be tried again with this limit.
+
+    Args:
+        path: of a table that was written with the note `timeout_s`.
+        timeout_s: seconds for one call, now.
+        column: where a row says that it was too slow or killed its process.
+    """
     if not path.exists():
         return False
     if read_note(path, "timeout_s") == repr(timeout_s):
         return True
-    return not {TIMEOUT, CRASHED} & {row["reason"] for row in read_rows(path, ["reason"])}
+    return not {TIMEOUT, CRASHED} & {row[column] for row in read_rows(path, [column])}
 
 
 def inspect_path(part: str, folder: Path) -> Path:

@@ -8,6 +8,7 @@ changed makes another part of the one that it lies in, and leaves all others, an
 measured of them, as they are.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -18,16 +19,21 @@ from typing import Any
 import pyarrow as pa
 
 from curation.clip import Clip
+from curation.sources import read_clips, source_digest
 from curation.tables import (
     TableWriter,
     digest_rows,
+    hash64,
     iterate_rows,
     read_note,
     read_rows,
     write_rows,
 )
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import atomic_path, sha256_bytes
+from dynamicrafter.files import atomic_path
+
+COVER_THEIR_FILES = ("folder", "tars")
+"""Kinds of sources whose own digest tells of sizes and times of change."""
 
 LISTING = "listing"
 INDEX = "listing.parquet"
@@ -52,6 +58,22 @@ SCHEMA = pa.schema(
     ]
 )
 _INDEX_SCHEMA = pa.schema([("part", _TEXT), ("rows", pa.int32())])
+
+
+def source_inputs(source: dict[str, Any], check_files: bool) -> dict[str, str]:
+    """Digests of what a listing depends on besides the config: tables, names, and files.
+
+    Args:
+        source: a section of the config.
+        check_files: also look at each file that a table names.
+    """
+    found = {"source": source_digest(source)}
+    if check_files and source["kind"] not in COVER_THEIR_FILES:
+        files = hashlib.sha256()
+        for clip in read_clips(source):
+            files.update(f"{clip.path!r} {stamp(clip)}\n".encode())
+        found["files"] = files.hexdigest()
+    return found
 
 
 def stamp(clip: Clip) -> list[int] | None:
@@ -148,4 +170,4 @@ def _parts(
 
 
 def _ends_part(clip_id: str, one_in: int) -> bool:
-    return int(sha256_bytes(clip_id.encode("utf-8", "surrogateescape"))[:8], 16) % one_in == 0
+    return (hash64(clip_id) >> 32) % one_in == 0

@@ -30,6 +30,7 @@ from curation.passes.encode import (
     find_encoded,
     find_failed,
 )
+from curation.passes.filters import SPLITS
 from curation.passes.gather import PIECES, TABLE
 from curation.passes.sample import dcp_row, sample_info
 from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_rows
@@ -39,7 +40,6 @@ from dynamicrafter.media.decode import read_frames
 from dynamicrafter.shards import Sample, write_manifest, write_shard
 from dynamicrafter.shards.writer import index_path_of
 
-SPLITS = ("train", "test")
 TEXT_BYTES = 4096
 """Of a shard for each clip besides its video: three tar headers, padding, JSON, caption."""
 

@@ -20,7 +20,7 @@ from curation.engines import Engine, Work
 from curation.passes import listing, pack
 from curation.passes.decide import decide, kept_rows, withdraw
 from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
-from curation.passes.filters import Filters
+from curation.passes.filters import SPLITS, Filters
 from curation.passes.gather import PIECES, gather, iterate_pieces
 from curation.passes.inspect import inspect_part
 from curation.passes.measure import MeasureSettings, Task, measure_piece
@@ -97,12 +97,12 @@ class Passes:
                 withdraw(failed, self.folder)
 
         self._lead("plan", work)
-        return {split: pack.plan_shards(split, shard_bytes, self.folder) for split in pack.SPLITS}
+        return {split: pack.plan_shards(split, shard_bytes, self.folder) for split in SPLITS}
 
     def pack(self, jobs: dict[str, list[PackJob]], packing: Packing) -> None:
         """Caption and write the shards."""
         work = functools.partial(pack.pack_shard, packing=packing, folder=self.folder)
-        everything = [job for split in pack.SPLITS for job in jobs[split]]
+        everything = [job for split in SPLITS for job in jobs[split]]
         total = sum(job.stop - job.first for job in everything)
         self._each("pack", work, everything, total, "samples")
 

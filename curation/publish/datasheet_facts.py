@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.passes.decide import DECISIONS
+from curation.passes.filters import SPLITS
 from curation.passes.gather import FACTS, IDENTITY, TABLE
-from curation.publish.infos import SPLITS, iterate_infos
+from curation.publish.infos import iterate_infos
 from curation.publish.spread import Names, Spread
 from curation.tables import iterate_batches
 from dynamicrafter.shards import may_be_passed_on

@@ -12,14 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from curation.passes.filters import SPLITS
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import inside
 from dynamicrafter.shards import ShardReader
 from dynamicrafter.shards.writer import INDEX_SCHEMA, MANIFEST, index_path_of
 
 MOST_BYTES = 16 * 2**20  # of a sample's JSON
-
-SPLITS = ("train", "test")
 
 
 def shard_folders(path: Path, splits: tuple[str, ...] | list[str] = SPLITS) -> list[Path]:

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from curation.passes.dcp_table import COLUMNS, dcp_row_of
 from curation.passes.decide import FUNNEL
+from curation.passes.filters import SPLITS
 from curation.passes.gather import TABLE
 from curation.publish.datasheet_facts import measured_columns, unit_of
-from curation.publish.infos import SPLITS, iterate_infos
+from curation.publish.infos import iterate_infos
 from curation.tables import iterate_batches
 from dynamicrafter import tracking
 from dynamicrafter.files import read_json

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from curation.passes.opted_out import is_opted_out
 from curation.publish.infos import MOST_BYTES, parse_info
 from dynamicrafter.errors import InputError
@@ -24,13 +21,12 @@ from dynamicrafter.files import (
     atomic_path,
     inside,
     read_json,
-    sha256_file,
     sweep_temporaries,
     write_json,
 )
 from dynamicrafter.shards import ShardReader
 from dynamicrafter.shards.sample import MEMBERS
-from dynamicrafter.shards.writer import INDEX_SCHEMA, MANIFEST, index_path_of, write_manifest
+from dynamicrafter.shards.writer import MANIFEST, index_path_of, index_shard, write_manifest
 
 JOURNAL = "opt_out.json"
 """In a shard folder, while it has no manifest: the former manifest, and what is taken out."""
@@ -83,7 +79,7 @@ def _take_out(folder: Path, plan: dict[str, Any]) -> int:
                 raise InputError(f"shard {path} is not what it was; pack again")
             shards.append(entry)
         elif path.exists() and (left := _rewrite(path, frozenset(keys))):
-            shards.append({"file": entry["file"], **left})
+            shards.append(left)
     write_manifest(folder, shards, plan["manifest"]["config_digest"])
     return sum(len(keys) for keys in plan["doomed"].values())
 
@@ -166,14 +162,7 @@ def _rewrite(path: Path, doomed: frozenset[str]) -> dict[str, Any] | None:
             member = places[key, name]
             row = {"key": key, "member": name, "offset": member.content, "size": member.size}
             rows.append({**row, "fps": fps, "frames": frames})
-    with atomic_path(index_path_of(path)) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), temporary)
-    return {
-        "bytes": path.stat().st_size,
-        "sha256": sha256_file(path),
-        "index_sha256": sha256_file(index_path_of(path)),
-        "samples": len(whole),
-    }
+    return index_shard(path, rows)
 
 
 def _copy(old: Any, new: Any, size: int) -> None:

@@ -92,6 +92,16 @@ def write_shard(
             rows += _add(tar, sample)
             if tar.tarstream.offset >= shard_bytes:
                 break
+    return index_shard(path, rows)
+
+
+def index_shard(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write the index of a shard that lies at `path`; return its entry in the manifest.
+
+    Args:
+        path: of the tar.
+        rows: of INDEX_SCHEMA, those of a sample after each other, its members as in MEMBERS.
+    """
     index_path = index_path_of(path)
     with atomic_path(index_path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), temporary)

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 
 from curation.measures import MEASURES
-from curation.passes.gather import FACTS, IDENTITY, TABLE
+from curation.passes.gather import FACTS, IDENTITY, TABLE, as_number
 from curation.passes.measure import column_types
 from curation.tables import read_rows, write_rows
 
@@ -49,6 +49,7 @@ def row(key, **changes):
         "path": f"{key}.mp4",
         "caption": "none",
         "extra": json.dumps(extra, sort_keys=True),
+        "stated_confidence": as_number(extra.get("dynamic_confidence")),
         "sha256": "ab" * 32,
         "start_s": 0.0,
         "end_s": 4.0,

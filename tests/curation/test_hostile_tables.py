@@ -9,7 +9,7 @@ import pytest
 
 from curation.sources import read_clips
 from dynamicrafter.errors import InputError
-from tests.curation.hostile_tables import EXPECTED, HEAVY, HOSTILE
+from tests.curation.hostile.tables import EXPECTED, HEAVY, HOSTILE
 
 # Reads a source as the test does and tells by how much the peak of memory rose, in MiB.
 PROBE = """

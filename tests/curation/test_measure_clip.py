@@ -1,7 +1,5 @@
 """Alignment and aesthetic score against OpenCLIP itself, on tiny random weights."""
 
-import json
-
 import numpy as np
 import open_clip
 import pytest
@@ -13,13 +11,8 @@ from curation.measures.aesthetic import AestheticSettings
 from curation.measures.alignment import AlignmentSettings
 from dynamicrafter.features import MissingWeights
 from tests.curation.footage import footage
+from tests.features.tiny_clip import NAME, make_tiny_clip
 
-NAME = "measures-tiny"
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
 CAPTION = "a dog runs"
 FRAMES = np.random.default_rng(0).integers(0, 256, (15, 32, 32, 3), np.uint8)
 CHOSEN = [0, 2, 4, 6, 8, 10, 12, 14]
@@ -28,11 +21,7 @@ CHOSEN = [0, 2, 4, 6, 8, 10, 12, 14]
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
-    (folder / f"{NAME}.json").write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(0)
-    model = open_clip.create_model(NAME).eval()
-    safetensors.torch.save_model(model, folder / "tiny.safetensors")
+    model = make_tiny_clip(folder)
     head = {"weight": torch.randn(1, 16), "bias": torch.tensor([5.0])}
     torch.save(head, folder / "head.pth")
     safetensors.torch.save_file(head, folder / "head.safetensors")

@@ -12,7 +12,7 @@ from curation.passes.inspect import inspect_clip, spans_of
 from curation.passes.measure import MeasureSettings, measure_span
 from curation.passes.shots import Look, lead_in_s, split_into_shots
 from dynamicrafter.errors import MediaError
-from tests.curation.hostile_videos import video
+from tests.curation.hostile.encoding import video
 from tests.media.clips import numbered_frames
 
 SETTINGS = MeasureSettings(60, 600, 10, 8, 3, 15, 64)

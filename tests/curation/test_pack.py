@@ -1,163 +1,40 @@
-"""Shards from clips that are really encoded: their sizes, their readers, their bytes."""
+"""Shards from clips that are really encoded: their sizes and their bytes."""
 
 import json
-import os
 import random
-from dataclasses import asdict
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 
-from curation.passes.caption import Caption, CaptionSettings
-from curation.passes.decide import decide
-from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
-from curation.passes.gather import PIECES
+from curation.passes.caption import Caption
+from curation.passes.encode import EncodeJob, encode_piece
 from curation.passes.pack import (
     SPLITS,
     TEXT_BYTES,
-    Packing,
     PackJob,
     entry_of,
-    finish_split,
     make_plan,
-    pack_shard,
     plan_shards,
 )
 from curation.passes.sample import dcp_row
 from curation.tables import write_rows
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import sha256_file
-from dynamicrafter.media.decode import read_frames
 from dynamicrafter.shards import ShardReader
-from tests.curation.tables_of import row, write_measures
-from tests.curation.test_decide import OFF
-from tests.media.clips import numbered_frames, numbers_of, write_video
-from train.data import Batch, ClipFrames, ClipWindows, Positions, Window, batches
-
-FPS, FRAMES = 10, 20
-ENCODE = EncodeSettings(short_side=64, crf=10, preset="ultrafast")
-CAPTIONER = CaptionSettings(
-    name="stated",
-    slow_below=0.03,
-    fast_above=0.12,
-    min_coherence=0.3,
-    confidence_scale=0.04,
-    min_action_probability=0.9,
+from tests.curation.packs import (
+    ENCODE,
+    EXTRA,
+    PLAN_SCHEMA,
+    bytes_below,
+    here,
+    infos_of,
+    packed,
+    prepared,
+    rows_of,
 )
-PACKING = Packing(
-    captioner=CAPTIONER,
-    encode=ENCODE,
-    digests={"measure": "m", "encode": "e", "decide": "d", "captioner": "c"},
-    may_be_passed_on={"mine": False},
-)
-PIECE_SCHEMA = pa.schema(
-    [("piece", pa.string()), ("part", pa.string()), ("first", pa.int64()), ("rows", pa.int32())]
-)
-PLAN_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("key", "path")),
-        *((name, pa.int64()) for name in ("row", "offset", "size")),
-    ]
-)
-EXTRA = {
-    "videoid": "1066682806",
-    "page_dir": "000001_000050",
-    "duration": "PT00H00M02S",
-    "contentUrl": "https://example.org/1.mp4",
-}
-STATED = {"dynamic_wording": "A dog runs, “fast”.", "dynamic_confidence": "83"}
+from tests.curation.tables_of import write_measures
 
-
-@pytest.fixture(autouse=True)
-def without_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-def here(function, *args):
-    return function(*args)
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    """50 frames that tell their number, at 10 a second."""
-    path = tmp_path_factory.mktemp("videos") / "v.mp4"
-    return write_video(path, numbered_frames(50), fps=FPS, options={"crf": "1"})
-
-
-def rows_of(video, count=12):
-    """Shots of 20 frames that begin at 0.0, 0.1, … s: frame i of clip n shows the number n + i."""
-    status = video.stat()
-    for number in range(count):
-        extra = {} if number == 2 else dict(EXTRA, **(STATED if number == 1 else {}))
-        yield row(
-            f"clip-{number:02d}-x",
-            clip_id=f"clip {number}",
-            root=str(video.parent),
-            path=video.name,
-            sha256=sha256_file(video),
-            mtime_ns=status.st_mtime_ns,
-            start_s=number / FPS,
-            end_s=(number + FRAMES) / FPS,
-            frames=FRAMES,
-            fps=float(FPS),
-            width=96,
-            height=64,
-            codec="h264",
-            caption=f"caption {number}",
-            whole=number < 3,
-            extra=extra,
-            phash="0" * 48,
-            motion_curve=[0.02],
-        )
-
-
-def prepared(folder, video, count=12, test_share=0.3, encode=True):
-    """A run folder up to the encoded clips: three pieces of four rows."""
-    rows = list(rows_of(video, count))
-    write_measures(folder, rows)
-    firsts = range(0, count, 4)
-    pieces = [
-        {"piece": f"ab{first:02d}", "part": "p", "first": first, "rows": min(4, count - first)}
-        for first in firsts
-    ]
-    write_rows(folder / PIECES, pieces, PIECE_SCHEMA)
-    filters = type(OFF)(**{**asdict(OFF), "test_share": test_share})
-    decide(filters, frozenset(), folder)
-    for piece in pieces if encode else []:
-        job = EncodeJob(piece["piece"], piece["first"], tuple(range(piece["rows"])))
-        counts = encode_piece(job, here, settings=ENCODE, folder=folder)
-        assert counts == {"clips": piece["rows"], "encoded": piece["rows"], "failed": 0}
-    return rows
-
-
-def packed(folder, shard_bytes, order=None):
-    """Pack a prepared folder; the jobs in another order if one is given."""
-    assert make_plan(ENCODE, folder) == {}
-    jobs = {split: plan_shards(split, shard_bytes, folder) for split in SPLITS}
-    everything = [job for split in SPLITS for job in jobs[split]]
-    if order is not None:
-        order.shuffle(everything)
-    for job in everything:
-        pack_shard(job, here, packing=PACKING, folder=folder)
-    for split in SPLITS:
-        finish_split(split, jobs[split], "config", folder)
-    return jobs
-
-
-@pytest.fixture(scope="module")
-def dataset(video, tmp_path_factory):
-    """(run folder, rows, jobs): some shards of about three clips."""
-    folder = tmp_path_factory.mktemp("run")
-    rows = prepared(folder, video)
-    return folder, rows, packed(folder, 20_000)
-
-
-def bytes_below(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+pytestmark = pytest.mark.usefixtures("without_waiting_for_the_disk")
 
 
 def sizes_of_shards(sizes, jobs):
@@ -238,77 +115,6 @@ def test_the_estimate_of_the_texts_holds(dataset):
             tar = folder / "dataset" / split / f"{job.name}.tar"
             room = TEXT_BYTES * (job.stop - job.first)
             assert tar.stat().st_size <= videos + 1.6 * room + 10_240
-
-
-def test_our_reader_finds_every_clip_once(dataset):
-    folder, rows, jobs = dataset
-    keys = []
-    for split in SPLITS:
-        reader = ShardReader(folder / "dataset" / split, verify=True)
-        assert len(reader.manifest["shards"]) == len(jobs[split]) > 0
-        keys += reader.keys
-        for number, key in enumerate(reader.keys):
-            sample, own = reader[number], next(item for item in rows if item["key"] == key)
-            first = round(own["start_s"] * FPS)
-            frames = read_frames(sample.video, range(FRAMES))
-            assert numbers_of(frames) == list(range(first, first + FRAMES))
-            assert (sample.info["width"], sample.info["height"]) == (96, 64)
-            assert (reader.fps[number], reader.frames[number]) == (FPS, FRAMES)
-            assert sample.info["source"]["media_may_be_passed_on"] is False
-            assert sample.info["digests"] == {**PACKING.digests, "source": own["sha256"]}
-            assert sample.info["measures"]["sharpness"]["value"] == 100.0
-            assert sample.info["measures"]["sharpness"]["unit"].startswith("grey levels squared")
-    assert sorted(keys) == [item["key"] for item in rows]
-    assert len(jobs["train"]) > 1
-
-
-def test_webdataset_reads_the_shards(dataset):
-    folder, rows, _ = dataset
-    found = {}
-    for tar in sorted((folder / "dataset").rglob("*.tar")):
-        stream = webdataset.WebDataset(f"file:{tar}", shardshuffle=False).decode()
-        for sample in stream:
-            found[sample["__key__"]] = sample
-    assert sorted(found) == [item["key"] for item in rows]
-    for key, sample in found.items():
-        assert {"mp4", "txt", "json"} <= set(sample)
-        assert sample["json"]["dynamic_wording"] == sample["txt"]
-        assert sample["json"]["frames"] == FRAMES
-        video = sample["mp4"]
-        assert isinstance(video, bytes)
-        own = next(item for item in rows if item["key"] == key)
-        assert numbers_of(read_frames(video, [0])) == [round(own["start_s"] * FPS)]
-    assert found["clip-01-x"]["txt"] == STATED["dynamic_wording"]
-
-
-def test_the_trainer_reads_the_shards(dataset):
-    folder, rows, _ = dataset
-    reader = ShardReader(folder / "dataset" / "train")
-    frames = ClipFrames(reader, (32, 32))
-    windows = ClipWindows(frames, seed=3, stream="test", window=Window(8, (1, 2)))
-    seen = list(batches(windows, Positions(0, 4, 3), workers=0))
-    assert all(isinstance(batch, Batch) for batch in seen)
-    numbered = {item["key"]: round(item["start_s"] * FPS) for item in rows}
-    for batch in seen:
-        assert batch.frames.shape == (3, 8, 32, 32, 3)
-        assert batch.replaced == []
-        for key, own, stride, fps, text in zip(
-            batch.keys, batch.frames, batch.frame_stride, batch.fps, batch.captions, strict=True
-        ):
-            levels = own.numpy()[:, 16, 16].mean(axis=-1)  # 4 a frame, but for coding and scaling
-            assert np.diff(levels) == pytest.approx(4.0 * int(stride), abs=2)
-            first = (levels[0] - 20) / 4 - numbered[key]
-            assert -1 < first < FRAMES - 7 * int(stride)
-            assert float(fps) == FPS / int(stride)
-            assert text == reader[reader.keys.index(key)].text
-
-
-def infos_of(folder):
-    infos = {}
-    for split in SPLITS:
-        reader = ShardReader(folder / "dataset" / split)
-        infos |= {key: reader[number].info for number, key in enumerate(reader.keys)}
-    return infos
 
 
 def test_a_whole_clip_keeps_the_names_of_its_source(dataset):

@@ -24,7 +24,7 @@ from curation.passes.filters import Filters
 from curation.passes.measure import MeasureSettings
 from curation.passes.pack import Packing
 from curation.passes.run import Passes
-from curation.pipeline import as_settings, plan_measures
+from curation.recipe import as_settings, plan_measures
 from curation.sources import read_clips
 from dynamicrafter.command import run_in_folder
 from dynamicrafter.errors import InputError, MediaError

@@ -12,7 +12,7 @@ from curation.sources import read_clips
 from curation.sources.cells import BadRow, check_path, clean, literal
 from curation.sources.times import seconds
 from dynamicrafter.errors import InputError
-from tests.curation.hostile_tables import GOOD, HEADER, OWN, WEBVID, table
+from tests.curation.hostile.sources import GOOD, HEADER, OWN, WEBVID, table
 
 ROWS = [{"path": "a.mp4", "caption": "A dog"}, {"path": "b.mp4", "caption": "A cat, asleep"}]
 

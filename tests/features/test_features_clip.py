@@ -1,7 +1,5 @@
 """OpenCLIP through its real loader, on a tiny architecture with random weights."""
 
-import json
-
 import numpy as np
 import open_clip
 import pytest
@@ -11,23 +9,13 @@ import torch
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
 from dynamicrafter.features.clip import load_clip
-
-NAME = "toolkit-tiny"
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+from tests.features.tiny_clip import NAME, make_tiny_clip
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
-    (folder / f"{NAME}.json").write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(0)
-    model = open_clip.create_model(NAME).eval()
-    safetensors.torch.save_model(model, folder / "tiny.safetensors")
+    model = make_tiny_clip(folder)
     torch.save(model.state_dict(), folder / "tiny.pt")
     return model, folder
 

@@ -1,0 +1,1 @@
+"""Videos, tables, tars and folders that are broken or made to harm."""
