@@ -45,10 +45,11 @@ def run_id(folder: Path) -> str:
 class Run:
     """What the rooms log: scalars by step, histograms, videos, images, tables and a summary."""
 
-    def __init__(self, run: Any, calls: "_Calls"):
+    def __init__(self, run: Any, calls: "_Calls | _NoCalls"):
         """Wrap an open W&B run; `calls` makes the calls to it."""
         self._run = run
         self._calls = calls
+        self._first_step = run.step  # of what an online run that is continued does not have yet
 
     @property
     def id(self) -> str:
@@ -57,42 +58,63 @@ class Run:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log scalars at a global step (steps must not fall)."""
+        if step < self._first_step:
+            return
         clean = redact(values)
         self._calls.make(lambda: self._run.log(clean, step=step))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log a table; cells are text or numbers, None where there is no value."""
-        import wandb
-
-        table = wandb.Table(columns=list(columns), data=[redact(list(row)) for row in rows])
-        self._calls.make(lambda: self._run.log({name: table}))
+        clean = [redact(list(row)) for row in rows]
+        self._media(name, lambda wandb: wandb.Table(columns=list(columns), data=clean))
 
     def histogram(self, name: str, counts: Sequence[int], edges: Sequence[float]) -> None:
         """Log a histogram; there is one more edge than counts, of which at most 512."""
-        import wandb
+        parts = (list(counts), list(edges))
+        self._media(name, lambda wandb: wandb.Histogram(np_histogram=parts))
 
-        histogram = wandb.Histogram(np_histogram=(list(counts), list(edges)))
-        self._calls.make(lambda: self._run.log({name: histogram}))
-
-    def video(self, name: str, path: str | Path, caption: str) -> None:
-        """Log an mp4 file, which need not outlive the call."""
-        import wandb
-
-        data = io.BytesIO(Path(path).read_bytes())
-        video = wandb.Video(data, caption=redact(caption), format="mp4")
-        self._calls.make(lambda: self._run.log({name: video}))
+    def video(self, name: str, path: str | Path, caption: str, step: int | None = None) -> None:
+        """Log an mp4 file, which need not outlive the call; `step` as for `log`."""
+        if step is not None and step < self._first_step:
+            return
+        data, words = io.BytesIO(Path(path).read_bytes()), redact(caption)
+        self._media(name, lambda wandb: wandb.Video(data, caption=words, format="mp4"), step)
 
     def image(self, name: str, path: str | Path, caption: str) -> None:
         """Log a PNG or JPEG file."""
-        import wandb
-
-        image = wandb.Image(str(path), caption=redact(caption))
-        self._calls.make(lambda: self._run.log({name: image}))
+        words = redact(caption)
+        self._media(name, lambda wandb: wandb.Image(str(path), caption=words))
 
     def summary(self, values: dict[str, Any]) -> None:
         """Set summary values of the run."""
         clean = redact(values)
         self._calls.make(lambda: self._run.summary.update(clean))
+
+    def _media(self, name: str, make: Callable[[Any], Any], step: int | None = None) -> None:
+        """Log what `make` makes of the package."""
+
+        def call() -> None:
+            import wandb
+
+            self._run.log({name: make(wandb)}, step=step)
+
+        self._calls.make(call)
+
+
+class _NoRun:
+    """Stands for the run where nothing is logged; W&B is not even imported then."""
+
+    step = 0
+
+    def __init__(self, name: str):
+        self.id = name
+
+
+class _NoCalls:
+    """Makes no calls."""
+
+    def make(self, call: Call) -> None:
+        """Make none."""
 
 
 class _Calls:
@@ -145,7 +167,14 @@ class _Calls:
 
 
 @contextlib.contextmanager
-def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any]) -> Iterator[Run]:
+def open_run(
+    settings: Any,
+    folder: Path,
+    job_type: str,
+    config: dict[str, Any],
+    *,
+    from_the_start: bool = False,
+) -> Iterator[Run]:
     """Open or continue the W&B run of `folder`.
 
     Args:
@@ -156,11 +185,16 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
         folder: the run folder; W&B's files lie in `<folder>/wandb`.
         job_type: the verb.
         config: the resolved config, shown beside the run.
+        from_the_start: the caller logs the whole history anew, also where it continues a run: what
+            earlier recordings of it hold is set aside (offline), or passed over (online).
 
     Raises:
         InputError: `mode=online` without a key in the environment, or with what is no key.
         MachineError: W&B cannot be reached, and it is required.
     """
+    if settings.mode == "disabled":
+        yield Run(_NoRun(run_id(folder)), _NoCalls())
+        return
     # Reports of W&B's own errors would go to its server unredacted, and hold up the end.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -179,6 +213,8 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
     }
     # The end has three waits: for what is logged to be sent, for a call that hangs, for the upload.
     third_s = float(settings.get("finish_timeout_s", FINISH_TIMEOUT_S)) / 3
+    if from_the_start:
+        _set_aside(folder, given["id"])
     run = _init(settings, given, third_s)
     calls = _Calls(in_background=not run.offline and not run.disabled)
     crashed = True
@@ -196,6 +232,14 @@ def open_run(settings: Any, folder: Path, job_type: str, config: dict[str, Any])
             )
         with contextlib.suppress(Exception):
             wandb.teardown()  # finish alone may return before an offline run's file is on the disk
+
+
+def _set_aside(folder: Path, name: str) -> None:
+    """Move offline recordings of the run `name` out of the way of `wandb sync`."""
+    for recording in (folder / "wandb").glob(f"offline-run-*-{name}"):
+        aside = folder / "wandb" / "superseded"
+        aside.mkdir(exist_ok=True)
+        recording.rename(aside / recording.name)
 
 
 def _init(settings: Any, given: dict[str, Any], upload_s: float) -> Any:

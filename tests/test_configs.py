@@ -18,11 +18,13 @@ NEEDED = {
     "verify_source": ["source=demo"],
     "status": ["run=r"],
     "plan_curate": ["source=demo"],
+    "plan_train": ["recipe.base={image_model: a, video_model: b, encoders: c}"],
+    "which_clips": ["run_dir=r", "stage=s", "step=1"],
     "export_csv": ["dataset=d"],
     "opt_out": ["ids=i"],
     "sweep": ["run=r"],
 }
-WITHOUT_RUN_FOLDER = {"demo", "export_csv", "opt_out", "status"}
+WITHOUT_RUN_FOLDER = {"demo", "export_csv", "opt_out", "status", "which_clips"}
 
 
 def composed(name: str, *overrides: str, hydra: bool = False):

@@ -213,6 +213,7 @@ def test_a_server_that_falls_silent_holds_up_nothing(tmp_path, capfd, wandb_serv
 def test_a_call_that_fails_is_told_once_and_stops_nothing(tmp_path, capfd):
     class Broken:
         id = "x"
+        step = 0
 
         def log(self, *args, **kwargs):
             raise ConnectionResetError("Connection lost")

@@ -5,26 +5,30 @@ stage that was killed and started again takes bit for bit the steps that it woul
 """
 
 import contextlib
-import json
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
-from dynamicrafter import draws, files, tracking
-from dynamicrafter.errors import ToolkitError
-from dynamicrafter.model.animation import AnimationModel
+from dynamicrafter.errors import FailedShareError, ToolkitError
 from dynamicrafter.progress import progress
-from train import state
+from train import parallel
+from train.checkpoints import Checkpoints, Training, read_state, restore
+from train.context import Context
 from train.data import Batch, ClipWindows, Positions, batches
+from train.journal import Journal
+from train.optimizer import Ema, clip_gradients, gradient_norms, learning_rate, make_optimizer
+from train.parallel import Ranks
+from train.profiling import profiler
+from train.settings import Settings
+from train.step import Step
+from train.stopping import stop_requests
+from train.stopwatch import PHASES, Stopwatch, peak_flops
+from train.validator import Validator
 
-METRICS = "metrics.jsonl"
-
-Objective = Callable[[AnimationModel, Batch, draws.BatchDraws], torch.Tensor]
+FEW_SAMPLES = 100  # below which a share of unreadable clips means little
 
 
 class NotFiniteError(ToolkitError):
@@ -33,168 +37,167 @@ class NotFiniteError(ToolkitError):
     exit_code = 5
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of one stage's loop.
-
-    Attributes:
-        name: the stage; prefix of its draws and metrics.
-        steps: optimizer steps.
-        batch: clips per step.
-        learning_rate: peak AdamW learning rate.
-        warmup_steps: steps over which the learning rate rises from zero.
-        final_learning_rate: share of the peak at the last step, on a cosine (1 = constant).
-        weight_decay: AdamW weight decay.
-        betas: AdamW's decay of its two moments.
-        gradient_clip: largest norm of the whole gradient.
-        checkpoint_every: steps between checkpoints.
-        seed: the run's seed.
-        loader_workers: processes that decode; 0 decodes in this one.
-        first_step: steps of earlier stages, for the W&B axis.
-    """
-
-    name: str
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup_steps: int
-    final_learning_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    gradient_clip: float
-    checkpoint_every: int
-    seed: int
-    loader_workers: int
-    first_step: int
-
-
 def train_stage(
-    model: AnimationModel,
-    objective: Objective,
+    step_of: Step,
     windows: ClipWindows,
     settings: Settings,
-    folder: Path,
-    tracker: tracking.Run,
-    provenance: dict[str, Any],
-) -> dict[str, Any]:
-    """Train `model` (its parameters with `requires_grad`) until `settings.steps`, or resume.
-
-    Args:
-        model: on its device; changed in place.
-        objective: batch and draws → scalar loss.
-        windows: where samples come from.
-        settings: see `Settings`.
-        folder: the stage's folder; holds `metrics.jsonl` and `checkpoints/`.
-        tracker: the W&B run.
-        provenance: digests of data and base weights; saved with every checkpoint.
-
-    Returns:
-        first and last smoothed loss, seconds of all processes that took part.
+    context: Context,
+    journal: Journal,
+    validator: Validator | None,
+) -> Training:
+    """Train until `settings.steps`, or go on from the newest checkpoint.
 
     Raises:
         NotFiniteError: before a step whose loss or gradient is not finite.
+        FailedShareError: too many clips cannot be read.
+        KeyboardInterrupt: asked to stop by a signal; the step was finished and saved.
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    names, parameters = [name for name, _ in named], [p for _, p in named]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
+    ranks, trained = context.ranks, step_of.trained
+    optimizer = make_optimizer(trained, settings)
+    ema = Ema(trained, settings.ema_decay) if settings.ema_decay else None
+    training = Training(trained, optimizer, ema)
+    checkpoints = Checkpoints(
+        context.folder / "checkpoints", ranks.leads, settings.keep_last, settings.keep_every
     )
-    checkpoints = folder / "checkpoints"
-    step = 0
-    if found := state.whole(checkpoints):
-        step = state.restore(found[-1], model, optimizer, names)["step"]
-    started = time.monotonic() - _truncate(folder / METRICS, step)
-    model.train()
-    metrics = (folder / METRICS).open("a", encoding="utf-8")
-    with metrics, progress(settings.name, settings.steps, "steps", start=step) as advance:
-        positions = Positions(step, settings.steps, settings.batch)
-        for batch in batches(windows, positions, settings.loader_workers):
-            optimizer.param_groups[0]["lr"] = rate = learning_rate(settings, step)
-            chance = draws.BatchDraws(settings.seed, settings.name, batch.numbers)
-            with seeded_dropout(settings.seed, step, settings.name):
-                loss = objective(model, batch, chance)
-                loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-                raise NotFiniteError(
-                    f"stage {settings.name}, step {step}: loss {loss.item()}, gradient norm "
-                    f"{norm.item()}, clips {', '.join(batch.keys)}; the step was not taken"
-                )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+    step, replaced = 0, 0
+    if found := parallel.from_leader(ranks, checkpoints.newest):
+        restore(found, training)
+        step, replaced = read_state(found)["step"], read_state(found)["replaced"]
+    started = time.monotonic() - journal.begin_at(step)
+    is_judged = parallel.from_leader(ranks, lambda: journal.has_validation(step))
+    if validator and not is_judged and validator.is_due(step, settings.steps):
+        validator.run(step, training, journal, at_end=step == settings.steps)
+
+    positions = Positions(
+        step, settings.steps, settings.batch, ranks.rank, ranks.count, settings.microbatch
+    )
+    rounds = settings.batch // ranks.count // (settings.microbatch or settings.batch // ranks.count)
+    incoming = batches(windows, positions, settings.loader_workers)
+    watch = Stopwatch(context.device)
+    step_of.train()
+    with (
+        stop_requests() as stop,
+        profiler(settings.profile, context.folder, step) as after_step,
+        _progress(settings, step, ranks) as advance,
+    ):
+        while step < settings.steps:
+            with watch("data"):
+                batch = [next(incoming) for _ in range(rounds)]
+            losses = step_of.gradients(batch, settings.seed, settings.name, settings.batch, watch)
+            with watch("optimizer"):
+                norms = gradient_norms(trained, ranks)
+            values = parallel.in_order(ranks, losses).tolist()
+            loss = math.fsum(values) / settings.batch
+            if not (math.isfinite(loss) and math.isfinite(norms[""])):
+                raise NotFiniteError(_not_finite(settings, step, loss, norms, batch, values, ranks))
+            rate = learning_rate(settings, step)
+            with watch("optimizer"):
+                optimizer.param_groups[0]["lr"] = rate
+                clip_gradients(trained, norms[""], settings.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if ema:
+                    ema.update()
             step += 1
+
+            here = [(b.numbers, b.keys, b.replaced) for b in batch]
+            everywhere = parallel.gathered(ranks, (stop.made, here))
+            stopping, seen = any(made for made, _ in everywhere), [rows for _, rows in everywhere]
             row = {
                 "step": step,
-                "loss": loss.item(),
+                "loss": loss,
                 "learning_rate": rate,
-                "gradient_norm": norm.item(),
+                "gradient_norm": norms.pop(""),
+                **{f"gradient_norm/{group}": norm for group, norm in norms.items()},
+                **_speed(watch.read(), settings.batch, context),
                 "samples_seen": step * settings.batch,
+                "clips": _clips_digest(seen),
                 "seconds": round(time.monotonic() - started, 3),
             }
-            if batch.replaced:
-                row["replaced"] = batch.replaced
-            metrics.write(json.dumps(row) + "\n")
-            metrics.flush()
-            tracker.log(
-                settings.first_step + step,
-                {
-                    f"{settings.name}/{k}": row[k]
-                    for k in ("loss", "learning_rate", "gradient_norm")
-                },
-            )
-            if step % settings.checkpoint_every == 0 or step == settings.steps:
-                kept = {**provenance, "sample_number": step * settings.batch, "wandb": tracker.id}
-                state.save(checkpoints, step, model, optimizer, names, kept)
+            if lost := [key for share in seen for _, _, keys in share for key in keys]:
+                row["replaced"] = lost
+                replaced += len(lost)
+            journal.step(row)
+            after_step()
             advance(1)
-    model.eval()
-    return loss_summary(folder)
+            _check_failed_share(replaced, step, settings)
+
+            is_last = step == settings.steps
+            if stopping or is_last or step % settings.checkpoint_every == 0:
+                state = {
+                    **context.provenance,
+                    "sample_number": step * settings.batch,
+                    "replaced": replaced,
+                }
+                checkpoints.save(step, training, state)
+                journal.checkpoint(step, state)
+            if stopping and not is_last:
+                checkpoints.wait()
+                raise KeyboardInterrupt
+            if validator and validator.is_due(step, settings.steps):
+                validator.run(step, training, journal, at_end=is_last)
+                step_of.train()
+                watch.read()  # validation is no part of a step
+    checkpoints.wait()
+    step_of.train(False)
+    return training
 
 
-def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then a cosine from the peak to its final share."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    length = max(settings.steps - settings.warmup_steps, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * (step - settings.warmup_steps) / length))
-    share = settings.final_learning_rate + (1 - settings.final_learning_rate) * cosine
-    return settings.learning_rate * share
+def _progress(
+    settings: Settings, step: int, ranks: Ranks
+) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+    if not ranks.leads:
+        return contextlib.nullcontext(lambda count: None)
+    return progress(settings.name, settings.steps, "steps", start=step)
 
 
-@contextlib.contextmanager
-def seeded_dropout(seed: int, step: int, stage: str) -> Iterator[None]:
-    """Make torch's global generators a function of (seed, step, stage) inside the block."""
-    with torch.random.fork_rng():
-        torch.manual_seed(draws.key(seed, step, f"{stage}/dropout") % 2**63)
-        yield
+def _speed(seconds: dict[str, float], batch: int, context: Context) -> dict[str, float]:
+    """Where the step went, clips a second, and the share of the device's peak that was used."""
+    row = {f"seconds/{phase}": round(seconds[phase], 4) for phase in PHASES}
+    rate = batch / seconds["step"]
+    row["clips_per_second"] = round(rate, 4)
+    peak = peak_flops(context.device)
+    if context.flops_per_clip and peak:
+        row["mfu"] = round(rate * context.flops_per_clip / peak / context.ranks.count, 4)
+    if context.device.type == "cuda":
+        row["peak_gigabytes"] = round(torch.cuda.max_memory_allocated(context.device) / 1e9, 3)
+    return row
 
 
-def loss_summary(folder: Path) -> dict[str, Any]:
-    """Mean loss of the first and the last tenth of a stage's steps, and its seconds."""
-    rows = read_metrics(folder / METRICS)
-    tenth = max(len(rows) // 10, 1)
-    losses = [row["loss"] for row in rows]
-    return {
-        "steps": len(rows),
-        "first_loss": sum(losses[:tenth]) / tenth,
-        "last_loss": sum(losses[-tenth:]) / tenth,
-        "seconds": rows[-1]["seconds"],
-        "replaced_clips": sorted({key for row in rows for key in row.get("replaced", [])}),
-    }
+def _clips_digest(seen: list[list[tuple]]) -> str:
+    """A digest of the step's sample numbers and keys in their order, of all ranks."""
+    pairs = [
+        (number, key)
+        for share in seen
+        for numbers, keys, _ in share
+        for number, key in zip(numbers, keys, strict=True)
+    ]
+    return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line that was cut off is left out."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+def _not_finite(
+    settings: Settings,
+    step: int,
+    loss: float,
+    norms: dict[str, float],
+    batch: list[Batch],
+    values: list[float],
+    ranks: Ranks,
+) -> str:
+    keys = [key for share in parallel.gathered(ranks, batch) for b in share for key in b.keys]
+    odd = [key for key, value in zip(keys, values, strict=True) if not math.isfinite(value)]
+    groups = [group for group, norm in norms.items() if group and not math.isfinite(norm)]
+    return (
+        f"stage {settings.name}, step {step}: loss {loss}, gradient norm {norms['']} "
+        f"(not finite: {', '.join(groups) or 'no group'}; clips {', '.join(odd or keys)}); "
+        "the step was not taken"
+    )
 
 
-def _truncate(path: Path, steps: int) -> float:
-    """Forget the metrics of steps that the checkpoint does not hold; returns the seconds so far."""
-    kept = [row for row in read_metrics(path) if row["step"] <= steps]
-    files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-    return kept[-1]["seconds"] if kept else 0.0
+def _check_failed_share(replaced: int, step: int, settings: Settings) -> None:
+    seen = step * settings.batch
+    if seen >= FEW_SAMPLES and replaced > settings.max_failed_share * seen:
+        raise FailedShareError(
+            f"{replaced} of {seen} samples cannot be read, more than max_failed_share="
+            f"{settings.max_failed_share}; pack the shards again, or allow more"
+        )

@@ -1,32 +1,56 @@
 """`dynamicrafter train`: the stages of a recipe, one after the other.
 
-    <run_dir>/stages/01-context/   model.safetensors + model.yaml once the stage is whole,
-                                   handover.json, metrics.jsonl, checkpoints/
+    <run_dir>/stages/01-context/   see `train/stage.py`
     <run_dir>/model/               the last stage's weights and config: what `animate` reads
     <run_dir>/summary.json         losses, seconds and parameter counts of each stage
 
 A whole stage is never trained again; a stopped one goes on from its newest whole checkpoint.
+Started by torchrun, all ranks run this; rank 0 alone writes.
 """
 
 import contextlib
+import gc
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dynamicrafter import draws, files, tracking
-from dynamicrafter.command import choose_device
-from dynamicrafter.errors import InputError
-from dynamicrafter.model.animation import AnimationConfig, AnimationModel
-from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_model
+from dynamicrafter import files, tracking
+from dynamicrafter.command import say
+from dynamicrafter.errors import InputError, MachineError
+from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model
 from dynamicrafter.shards import ShardReader
-from train import objectives
-from train.data import ClipFrames, ClipWindows, Window
-from train.handover import PREVIOUS, choose_trainable, hand_over
-from train.loop import Settings, train_stage
+from train import parallel
+from train.context import Context
+from train.data import Clips, Positions, check_batch, open_clips, stage_windows
+from train.handover import PREVIOUS, locate, save_reports
+from train.journal import Journal, loss_summary
+from train.loop import train_stage
+from train.objectives import Objective, Reconstruction
+from train.parallel import Ranks
+from train.plan import advice_for_oom, flops_per_clip
+from train.precision import choose_precision
 from train.reconstruction import latent_scale, reconstruction_quality
+from train.stage import (
+    begin_stage,
+    check_stage,
+    end_stage,
+    of_stage,
+    stage_objective,
+    stage_settings,
+)
+from train.step import Fit, Step
+from train.validator import open_validator
+
+EMA_FOLDER = "ema"
+
+
+def leads(config: DictConfig) -> bool:
+    """Whether this process holds the run folder; the other ranks of torchrun follow it."""
+    return parallel.ranks_here().leads
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
@@ -38,159 +62,166 @@ def inputs(config: DictConfig) -> dict[str, str]:
     if config.on_change == "redo":
         raise InputError("train does not redo in place; pass on_change=restart or another run_dir")
     for name in config.recipe.stages:
-        _check_stage(config, name)
-    digests = {"data": ShardReader(config.data).digest}
+        check_stage(config, name)
+    clips, ranks = open_clips(config), parallel.ranks_here()
+    for name in config.recipe.stages:
+        settings = stage_settings(config, name)
+        check_batch(stage_windows(clips, config, name), settings.batch)
+        Positions(0, 1, settings.batch, ranks.rank, ranks.count, settings.microbatch)
+    digests = dict(clips.digests)
     if config.validation:
         digests["validation"] = ShardReader(config.validation).digest
     for name in config.recipe.stages:
         for source in config.recipe[name].start:
             if source["from"] != PREVIOUS:
-                if not Path(source["from"]).is_file():
-                    raise InputError(f"stage {name} starts from {source['from']}: no such file")
-                digests[source["from"]] = files.sha256_file(source["from"])
+                digests[source["from"]] = files.sha256_file(locate(source["from"], name))
     return digests
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of a run share."""
+
+    config: DictConfig
+    folder: Path
+    clips: Clips
+    ranks: Ranks
+    device: torch.device
+    tracker: tracking.Run | None  # of the leading rank
 
 
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Train all stages of `config.recipe` in `folder`; returns the summary."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    size = tuple(config.model.resolution)
-    clips = ClipFrames(ShardReader(config.data), size, config.keep_decoded)
-    plain = OmegaConf.to_container(config, resolve=True)
-    summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
-    with tracking.open_run(config.tracking, folder, "train", plain) as tracker:
-        previous, first_step = None, 0
+    ranks = parallel.ranks_here()
+    device = parallel.own_device(config.device, ranks)
+    with parallel.joined(ranks, device), _tracker(config, folder, ranks) as tracker:
+        run = Run(config, folder, open_clips(config), ranks, device, tracker)
+        summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
+        previous = None
         for number, name in enumerate(config.recipe.stages, 1):
             place = folder / "stages" / f"{number:02d}-{name}"
-            summary["stages"].append(
-                _stage(config, name, place, previous, clips, tracker, first_step)
-            )
-            previous, first_step = place, first_step + config.recipe[name].steps
-        if config.validation:
-            summary["autoencoder"] = _judge_autoencoder(config, folder, previous, tracker)
-        _publish(previous, folder / "model")
-        tracker.summary(_flat(summary))
-    files.write_json(folder / "summary.json", summary)
+            summary["stages"].append(_stage(run, name, place, previous))
+            previous = place
+        if ranks.leads:
+            _finish(run, previous, summary)
     return summary
 
 
-def _stage(
-    config: DictConfig,
-    name: str,
-    place: Path,
-    previous: Path | None,
-    clips: ClipFrames,
-    tracker: tracking.Run,
-    first_step: int,
-) -> dict[str, Any]:
+def _tracker(config: DictConfig, folder: Path, ranks: Ranks):
+    if not ranks.leads:
+        return contextlib.nullcontext()
+    plain = OmegaConf.to_container(config, resolve=True)
+    return tracking.open_run(config.tracking, folder, "train", plain, from_the_start=True)
+
+
+def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str, Any]:
     """Train one stage in `place` unless it is whole; returns its part of the summary."""
-    if (place / "stage.json").exists():
+    config, ranks = run.config, run.ranks
+    settings = stage_settings(config, name)
+    journal = Journal(place, name, run.tracker, settings.first_step)
+    if parallel.from_leader(ranks, (place / "stage.json").exists):
+        journal.begin_at(settings.steps)
         return files.read_json(place / "stage.json")
-    stage = config.recipe[name]
     place.mkdir(parents=True, exist_ok=True)
 
-    model_config = stage_model(config, name)
-    if previous is not None:  # measured by the stage that trained the autoencoder
-        model_config["scale_factor"] = OmegaConf.load(previous / CONFIG)["scale_factor"]
-    with seeded_initialisation(config.seed, name):
-        model = AnimationModel(AnimationConfig.from_dict(model_config))
-    sources = OmegaConf.to_container(stage.start, resolve=True)
-    reports = hand_over(model, sources, previous / WEIGHTS if previous else None)
-    files.write_json(place / "handover.json", reports)
-    counts = choose_trainable(model, list(stage.trainable))
-    model.to(choose_device(config.device))
-
-    window = Window(model.config.frames, tuple(stage.frame_stride))
-    windows = ClipWindows(clips, config.seed, name, window)
-    settings = Settings(
-        name=name,
-        steps=stage.steps,
-        batch=stage.batch,
-        learning_rate=stage.learning_rate,
-        warmup_steps=stage.warmup_steps,
-        final_learning_rate=stage.final_learning_rate,
-        weight_decay=stage.weight_decay,
-        betas=tuple(stage.betas),
-        gradient_clip=stage.gradient_clip,
-        checkpoint_every=stage.checkpoint_every,
-        seed=config.seed,
-        loader_workers=config.loader_workers,
-        first_step=first_step,
+    beginning = begin_stage(config, name, previous)
+    model, objective = beginning.model, stage_objective(config, name)
+    if ranks.leads:
+        save_reports(place, beginning.reports)
+    windows = stage_windows(run.clips, config, name)
+    context = Context(
+        folder=place,
+        device=run.device,
+        ranks=ranks,
+        provenance={
+            "config": {
+                "model": beginning.config,
+                "stage": OmegaConf.to_container(config.recipe[name], resolve=True),
+            },
+            "data": run.clips.digests,
+            "start": [report["sha256"] for report in beginning.reports],
+            "wandb": run.tracker.id if run.tracker else None,
+        },
+        flops_per_clip=flops_per_clip(config, name) if run.device.type == "cuda" else None,
     )
-    provenance = {
-        "config": {"model": model_config, "stage": OmegaConf.to_container(stage, resolve=True)},
-        "data": clips.reader.digest,
-        "start": [report["sha256"] for report in reports],
-    }
-    losses = train_stage(
-        model, _objective(config, stage), windows, settings, place, tracker, provenance
+    try:
+        step = Step(model, objective, run.device, _fit(run, name, objective), ranks)
+        validator = open_validator(config, name, model, objective, step, context)
+        training = train_stage(step, windows, settings, context, journal, validator)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MachineError(advice_for_oom(config, name, str(error))) from None
+    trained = {n: parallel.whole(p.detach()).cpu() for n, p in training.trained.items()}
+    averaged = None
+    if training.ema:
+        averaged = {n: parallel.whole(p).cpu() for n, p in training.ema.average.items()}
+    del model, step, validator, training, beginning
+    gc.collect()  # the next stage needs the room
+
+    def end() -> dict[str, Any]:
+        fresh = begin_stage(config, name, previous)
+        model_config = dict(fresh.config)
+        if "autoencoder" in config.recipe[name].trainable:
+            own = dict(fresh.model.named_parameters())
+            for key, tensor in trained.items():
+                own[key].data.copy_(tensor)
+            model_config["scale_factor"] = latent_scale(fresh.model, windows, config.seed)
+        if averaged:
+            end_stage(fresh, averaged, place / EMA_FOLDER, model_config)
+        end_stage(fresh, trained, place, model_config)
+        result = {"name": name, **loss_summary(place), **fresh.counts}
+        files.write_json(place / "stage.json", result)
+        return result
+
+    return parallel.from_leader(ranks, end)
+
+
+def _fit(run: Run, name: str, objective: Objective) -> Fit:
+    config = run.config
+    wanted = parallel.choose_parallel(config.parallel, run.ranks)
+    if wanted == "fsdp" and isinstance(objective, Reconstruction):
+        wanted = "ddp"  # an autoencoder is small, and is not trained through its `forward`
+    return Fit(
+        precision=choose_precision(config.precision, run.device),
+        recompute=of_stage(config.recompute, name) or "none",
+        offload=bool(config.offload),
+        parallel=wanted,
     )
 
-    if "autoencoder" in stage.trainable:
-        model_config["scale_factor"] = latent_scale(model, windows, config.seed)
-    save_model(place, model, model_config)
-    result = {"name": name, **losses, **counts}
-    files.write_json(place / "stage.json", result)
-    return result
+
+def _finish(run: Run, last: Path, summary: dict[str, Any]) -> None:
+    """Judge the autoencoder, publish the model, write the summary."""
+    averaged = last / EMA_FOLDER
+    result = averaged if averaged.exists() else last
+    if run.config.validation:
+        summary["autoencoder"] = _judge_autoencoder(run, result)
+    _publish(result, run.folder / "model")
+    run.tracker.summary(_flat(summary))
+    files.write_json(run.folder / "summary.json", summary)
+    for stage in summary["stages"]:
+        if stage["replaced_clips"]:
+            say(f"{stage['name']}: {len(stage['replaced_clips'])} clips could not be read")
 
 
-def stage_model(config: DictConfig, name: str) -> dict[str, Any]:
-    """The model of a stage as a plain config: the run's model with the stage's differences."""
-    parts = (config.model, config.recipe[name].model)
-    plain = [OmegaConf.create(OmegaConf.to_container(part, resolve=True)) for part in parts]
-    return OmegaConf.to_container(OmegaConf.merge(*plain))
-
-
-def _check_stage(config: DictConfig, name: str) -> None:
-    """Build a stage's model without memory, choose its parameters, look up its objective."""
-    with torch.device("meta"):
-        model = AnimationModel(AnimationConfig.from_dict(stage_model(config, name)))
-    model.latent_shape(model.config.frames, *model.config.resolution)
-    choose_trainable(model, list(config.recipe[name].trainable))
-    _objective(config, config.recipe[name])
-
-
-def _objective(config: DictConfig, stage: DictConfig):
-    if stage.objective == "reconstruction":
-        return objectives.reconstruction
-    if stage.objective == "diffusion":
-        return objectives.diffusion(
-            condition_frame=stage.condition_frame,
-            drop_conditions=stage.drop_conditions,
-            fs=config.model.fs_means,
-        )
-    raise InputError(f"objective is {stage.objective!r}; choose diffusion or reconstruction")
-
-
-@contextlib.contextmanager
-def seeded_initialisation(seed: int, stage: str):
-    """Make random initial weights a function of (seed, stage) inside the block."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key(seed, 0, f"{stage}/initialisation") % 2**63)
-        yield
-
-
-def _judge_autoencoder(
-    config: DictConfig, folder: Path, last: Path, tracker: tracking.Run
-) -> dict[str, Any]:
+def _judge_autoencoder(run: Run, result: Path) -> dict[str, Any]:
     """PSNR and a picture of the autoencoder on frames that no stage has seen."""
-    picture = folder / "reconstruction.png"
-    model = load_model(last)
-    quality = reconstruction_quality(model, ShardReader(config.validation), picture)
-    if quality["media_may_be_passed_on"] or config.allow_media:
+    picture = run.folder / "reconstruction.png"
+    model = load_model(result)
+    quality = reconstruction_quality(model, ShardReader(run.config.validation), picture)
+    if quality["media_may_be_passed_on"] or run.config.allow_media:
         words = "held-out frames above, decoded below"
-        tracker.image("autoencoder/reconstruction", picture, words)
+        run.tracker.image("autoencoder/reconstruction", picture, words)
     return quality
 
 
-def _publish(last: Path, target: Path) -> None:
+def _publish(result: Path, target: Path) -> None:
     if target.exists():
         return
     with files.atomic_folder(target) as partial:
         for name in (WEIGHTS, CONFIG):
             with files.atomic_path(partial / name) as path:
-                shutil.copyfile(last / name, path)
+                shutil.copyfile(result / name, path)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, float]:

@@ -202,6 +202,7 @@ def _is_packed(entry_path: Path, target: Path, digest: str) -> bool:
         known = read_json(entry_path)
         return (
             known["digest"] == digest
+            and "index_bytes" in known["entry"]  # as the present format has it
             and target.stat().st_size == known["entry"]["bytes"]
             and index_path_of(target).exists()
             and entry_path.with_suffix(".csv").exists()

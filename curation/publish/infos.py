@@ -5,18 +5,15 @@ looked at.
 """
 
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from curation.passes.filters import SPLITS
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import inside
 from dynamicrafter.shards import ShardReader
-from dynamicrafter.shards.writer import INDEX_SCHEMA, MANIFEST, index_path_of
+from dynamicrafter.shards.manifest import MANIFEST
+from dynamicrafter.shards.sample import MEMBERS
 
 MOST_BYTES = 16 * 2**20  # of a sample's JSON
 
@@ -46,19 +43,12 @@ def iterate_infos(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         InputError: the folder is no whole shard folder, or a JSON cannot be read.
     """
     reader = ShardReader(folder)
-    for shard in reader.manifest["shards"]:
-        path = inside(folder, shard["file"])
-        index = pq.read_table(index_path_of(path), schema=INDEX_SCHEMA).to_pydict()
-        with path.open("rb") as tar:
-            columns = (index[name] for name in ("key", "member", "offset", "size"))
-            for key, member, offset, size in zip(*columns, strict=True):
-                if member != "json":
-                    continue
-                tar.seek(offset - tarfile.BLOCKSIZE)
-                name = tar.read(tarfile.BLOCKSIZE)[:100].rstrip(b"\0")
-                if name != f"{key}.json".encode():
-                    raise InputError(f"shard {path} does not hold {key}.json where its index says")
-                yield key, parse_info(tar.read(min(size, MOST_BYTES + 1)), key, path)
+    for number, shard in enumerate(reader.manifest["shards"]):
+        index, path = reader.index(number), Path(folder) / shard["file"]
+        for row, key in enumerate(index.keys.to_pylist()):
+            if index.size[row, MEMBERS.index("json")] > MOST_BYTES:
+                raise InputError(f"shard {path}: the JSON of sample {key} is too large")
+            yield key, parse_info(reader.info_bytes(reader.start_of(number) + row), key, path)
 
 
 def parse_info(data: bytes, key: str, path: Path) -> dict[str, Any]:

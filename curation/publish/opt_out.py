@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from curation.passes.opted_out import is_opted_out
 from curation.publish.infos import MOST_BYTES, parse_info
@@ -25,8 +25,10 @@ from dynamicrafter.files import (
     write_json,
 )
 from dynamicrafter.shards import ShardReader
+from dynamicrafter.shards.index import sample_rows
+from dynamicrafter.shards.manifest import MANIFEST
 from dynamicrafter.shards.sample import MEMBERS
-from dynamicrafter.shards.writer import MANIFEST, index_path_of, index_shard, write_manifest
+from dynamicrafter.shards.writer import index_path_of, index_shard, write_manifest
 
 JOURNAL = "opt_out.json"
 """In a shard folder, while it has no manifest: the former manifest, and what is taken out."""
@@ -125,15 +127,14 @@ def _meant(path: Path, ids: frozenset[str]) -> list[str]:
         names = (info.get(name) for name in NAMES)
         if is_opted_out(ids, key, *(name for name in names if isinstance(name, str))):
             found.append(key)
-        _rate_and_length(key, info, path)
+        _check_rate_and_length(key, info, path)
     return found
 
 
-def _rate_and_length(key: str, info: dict[str, Any], path: Path) -> tuple[float, int]:
+def _check_rate_and_length(key: str, info: dict[str, Any], path: Path) -> None:
     fps, frames = info.get("fps"), info.get("frames")
     if not isinstance(fps, int | float) or not isinstance(frames, int) or frames >= 2**31:
         raise InputError(f"shard {path}: sample {key} states no fps and frames")
-    return float(fps), frames
 
 
 def _rewrite(path: Path, doomed: frozenset[str]) -> dict[str, Any] | None:
@@ -152,17 +153,26 @@ def _rewrite(path: Path, doomed: frozenset[str]) -> dict[str, Any] | None:
             _copy(old, new, member.stop - member.start)
         new.write(bytes(2 * tarfile.BLOCKSIZE))
         new.write(bytes(-new.tell() % tarfile.RECORDSIZE))
-    rates = {key: _rate_and_length(key, info, path) for key, info in _infos(path)}
+    return index_shard(path, _index_rows(path))
+
+
+def _index_rows(path: Path) -> list[dict[str, Any]]:
+    """The index of a shard, read off its tar."""
     places = {(member.key, member.name): member for member in _members(path)}
-    whole = [key for key in rates if all((key, name) in places for name in MEMBERS)]
     rows = []
-    for key in whole:
-        fps, frames = rates[key]
-        for name in MEMBERS:
-            member = places[key, name]
-            row = {"key": key, "member": name, "offset": member.content, "size": member.size}
-            rows.append({**row, "fps": fps, "frames": frames})
-    return index_shard(path, rows)
+    with path.open("rb") as file:
+        for key, info in _infos(path):
+            _check_rate_and_length(key, info, path)
+            if not all((key, name) in places for name in MEMBERS):
+                continue
+            members = [places[key, name] for name in MEMBERS]
+            rows += sample_rows(key, [(one.content, _content(file, one)) for one in members], info)
+    return rows
+
+
+def _content(file: BinaryIO, member: _Member) -> bytes:
+    file.seek(member.content)
+    return file.read(member.size)
 
 
 def _copy(old: Any, new: Any, size: int) -> None:

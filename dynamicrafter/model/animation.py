@@ -32,7 +32,7 @@ from dynamicrafter.model.resampler import (
 )
 from dynamicrafter.model.unet import UNet, UNetConfig
 
-PIXELS_PER_CALL = 576 * 1024  # of frames that are decoded together
+PIXELS_PER_CALL = 576 * 1024  # of frames that the autoencoder takes together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,32 +164,32 @@ class AnimationModel(nn.Module):
         return self.config.autoencoder.z_channels, frames, height // factor, width // factor
 
     @torch.no_grad()
-    def encode_frames(self, video: Tensor, noise: Tensor, frames_per_call: int = 16) -> Tensor:
-        """Scaled latents of a video, sampled with the given noise, a bounded number at a time.
+    def encode_frames(
+        self, video: Tensor, noise: Tensor, frames_per_call: int | None = None
+    ) -> Tensor:
+        """Scaled latents of a video, sampled with the given noise.
 
         video `[b, 3, t, H, W]` in [-1, 1], noise standard normal `[b, z, t, h, w]` → like noise.
+        `frames_per_call` is as for `decode_latents`.
         """
-        images = rearrange(video, "b c t h w -> (b t) c h w").split(frames_per_call)
-        noises = rearrange(noise, "b c t h w -> (b t) c h w").split(frames_per_call)
-        latents = [
-            self.first_stage_model.encode(*pair) for pair in zip(images, noises, strict=True)
-        ]
-        z = torch.cat(latents) * self.config.scale_factor
-        return rearrange(z, "(b t) c h w -> b c t h w", t=video.shape[2])
+        images = rearrange(video, "b c t h w -> (b t) c h w")
+        noises = rearrange(noise, "b c t h w -> (b t) c h w")
+        together = frames_per_call or frames_at_once(video.shape[-2] * video.shape[-1])
+        pairs = zip(images.split(together), noises.split(together), strict=True)
+        z = torch.cat([self.first_stage_model.encode(*pair) for pair in pairs])
+        return rearrange(z * self.config.scale_factor, "(b t) c h w -> b c t h w", t=video.shape[2])
 
     @torch.no_grad()
     def decode_latents(self, z: Tensor, frames_per_call: int | None = None) -> Tensor:
         """Video `[b, 3, t, H, W]`, about [-1, 1], of scaled latents `[b, z, t, h, w]`.
 
-        At most `frames_per_call` frames at a time; None is as many as have the pixels of one frame
-        of the largest model, so that memory does not grow with the resolution.
+        At most `frames_per_call` frames at a time; None is as many as `frames_at_once` says.
         """
-        if frames_per_call is None:
-            pixels = z.shape[-2] * z.shape[-1] * self.config.autoencoder.factor**2
-            frames_per_call = max(PIXELS_PER_CALL // pixels, 1)
+        pixels = z.shape[-2] * z.shape[-1] * self.config.autoencoder.factor**2
         frames = rearrange(z / self.config.scale_factor, "b c t h w -> (b t) c h w")
-        chunks = [self.first_stage_model.decode(part) for part in frames.split(frames_per_call)]
-        return rearrange(torch.cat(chunks), "(b t) c h w -> b c t h w", t=z.shape[2])
+        parts = frames.split(frames_per_call or frames_at_once(pixels))
+        decoded = torch.cat([self.first_stage_model.decode(part) for part in parts])
+        return rearrange(decoded, "(b t) c h w -> b c t h w", t=z.shape[2])
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
@@ -247,3 +247,12 @@ class AnimationModel(nn.Module):
             return self.unet(x, t, context, fs)
 
         return denoise
+
+
+def frames_at_once(pixels: int) -> int:
+    """How many frames of so many pixels the autoencoder takes at once.
+
+    As many as have the pixels of one frame of the largest model, so that its memory does not grow
+    with the resolution.
+    """
+    return max(PIXELS_PER_CALL // pixels, 1)

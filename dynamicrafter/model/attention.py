@@ -5,6 +5,8 @@ query serves both. The two streams travel as separate tensors. A stream that is 
 frames of a clip is projected once a clip and repeated afterwards.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -75,12 +77,15 @@ class DualCrossAttention(nn.Module):
 
     Attributes:
         gate_factor: multiplies the gate, to look into a trained model (`gates.py`); 1 by default.
+        observer: called at every pass with the outputs of both streams `[n, l, dim]`, the image's
+            gated, and with m (see `forward`); None by default (`attention_ratio.py`).
     """
 
     def __init__(self, dim: int, context_dim: int, heads: int, *, image: bool, learned_gate: bool):
         super().__init__()
         self.heads = heads
         self.gate_factor = 1.0
+        self.observer: Callable[[Tensor, Tensor, int], None] | None = None
         self.to_q = nn.Linear(dim, dim, bias=False)
         self.to_k = nn.Linear(context_dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim, dim, bias=False)
@@ -110,6 +115,8 @@ class DualCrossAttention(nn.Module):
                 image_out = image_out * (torch.tanh(self.alpha) + 1)
             if self.gate_factor != 1:
                 image_out = image_out * self.gate_factor
+            if self.observer is not None:
+                self.observer(out, image_out, len(text))
             out = out + image_out
         return self.to_out(out)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from dynamicrafter.model.dropout import Dropout
 from dynamicrafter.model.layers import GroupNorm, zero_init
 from dynamicrafter.model.temporal import TemporalConvBlock
 
@@ -59,7 +60,7 @@ class ResBlock(nn.Module):
         self.out_layers = nn.Sequential(
             GroupNorm(out_channels, eps=1e-5),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
         if channels == out_channels:

@@ -40,10 +40,10 @@ def read_gates(unet: UNet) -> list[Gate]:
         Gate(
             layer=layer,
             width=attention.to_q.out_features,
-            value=1.0 if attention.alpha is None else math.tanh(float(attention.alpha)) + 1,
+            value=1.0 if attention.alpha is None else math.tanh(attention.alpha.item()) + 1,
             learned=attention.alpha is not None,
         )
-        for layer, attention in _gated(unet).items()
+        for layer, attention in gated_attentions(unet).items()
     ]
 
 
@@ -58,7 +58,8 @@ def scaled_gates(unet: UNet, factors: Mapping[str, float]) -> Iterator[None]:
         InputError: no layer has such a name, or the factor is no finite number.
     """
     check_factors(unet, factors)
-    gated = _gated(unet)
+    gated = gated_attentions(unet)
+    before = {layer: attention.gate_factor for layer, attention in gated.items()}
     for layer, attention in gated.items():
         fitting = [name for name in factors if _fits(name, layer)]
         if fitting:
@@ -66,8 +67,8 @@ def scaled_gates(unet: UNet, factors: Mapping[str, float]) -> Iterator[None]:
     try:
         yield
     finally:
-        for attention in gated.values():
-            attention.gate_factor = 1.0
+        for layer, attention in gated.items():
+            attention.gate_factor = before[layer]
 
 
 def check_factors(unet: UNet, factors: Mapping[str, float]) -> None:
@@ -76,7 +77,7 @@ def check_factors(unet: UNet, factors: Mapping[str, float]) -> None:
     Raises:
         InputError: see there.
     """
-    layers = list(_gated(unet)) if factors else []
+    layers = list(gated_attentions(unet)) if factors else []
     for name, factor in factors.items():
         if not any(_fits(name, layer) for layer in layers):
             known = ", ".join(layers) or "none: the model has no image stream"
@@ -87,15 +88,8 @@ def check_factors(unet: UNet, factors: Mapping[str, float]) -> None:
             raise InputError(f"gates: the factor of {name} is {factor}; expected a finite number")
 
 
-def _fits(name: str, layer: str) -> bool:
-    return name in (ALL, layer) or layer.startswith(f"{name}.")
-
-
-def _rank(name: str) -> int:
-    return 0 if name == ALL else len(name)
-
-
-def _gated(unet: UNet) -> dict[str, DualCrossAttention]:
+def gated_attentions(unet: UNet) -> dict[str, DualCrossAttention]:
+    """The cross-attentions with an image stream, by layer as in `Gate`, in the forward's order."""
     if unet.config.image_context == "none":
         return {}
     several = unet.config.transformer_depth > 1
@@ -105,3 +99,11 @@ def _gated(unet: UNet) -> dict[str, DualCrossAttention]:
             place, rest = name.split(".1.transformer_blocks.")
             found[f"{place}.{rest.split('.')[0]}" if several else place] = module
     return found
+
+
+def _fits(name: str, layer: str) -> bool:
+    return name in (ALL, layer) or layer.startswith(f"{name}.")
+
+
+def _rank(name: str) -> int:
+    return 0 if name == ALL else len(name)

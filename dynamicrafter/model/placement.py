@@ -12,6 +12,7 @@ they do not change: the host keeps them, mapped to the file that they came from.
 
 import contextlib
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 import torch
@@ -56,7 +57,7 @@ class Placement:
         if offload not in OFFLOADS:
             raise InputError(f"offload={offload}; choose auto, true or false")
         self.device = device
-        self.precision: Precision = _best_precision(device) if precision == "auto" else precision
+        self.precision: Precision = best_precision(device) if precision == "auto" else precision
         self.offload = _is_small(device) if offload == "auto" else bool(offload)
         self._parts = {
             "unet": model.unet,
@@ -68,37 +69,57 @@ class Placement:
             ),
         }
         if not self.offload:
-            for name in self._parts:
-                self._move(name)
+            for name, part in self._parts.items():
+                _move(part, device, self._lowered(name))
 
     @contextlib.contextmanager
     def using(self, name: Literal["unet", "autoencoder", "conditions"]) -> Iterator[None]:
         """Have a part on the device inside the block; the U-Net computes in its precision there."""
-        before = self._move(name) if self.offload else {}
         lowered = name == "unet" and self.precision == "bf16"
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
-                yield
-        finally:
-            for tensor, data in before.items():
-                tensor.data = data
+        visit = self._visit(name) if self.offload else contextlib.nullcontext()
+        with visit, torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
+            yield
 
-    def _move(self, name: str) -> dict[torch.Tensor, torch.Tensor]:
-        """Bring a part to the device; returns what its tensors held before."""
-        part = self._parts[name]
-        lowered = set()
-        if name == "unet" and self.precision == "bf16":
-            layers = (layer for layer in part.modules() if isinstance(layer, LOWERED_LAYERS))
-            lowered = {parameter for layer in layers for parameter in layer.parameters()}
-        before = {}
-        for tensor in (*part.parameters(), *part.buffers()):
-            before[tensor] = tensor.data
-            dtype = torch.bfloat16 if tensor in lowered else tensor.dtype
-            tensor.data = tensor.data.to(self.device, dtype)
-        return before
+    def _visit(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return visiting(self._parts[name], self.device, self._lowered(name))
+
+    def _lowered(self, name: str) -> set[torch.Tensor]:
+        if name != "unet" or self.precision != "bf16":
+            return set()
+        layers = (x for x in self._parts[name].modules() if isinstance(x, LOWERED_LAYERS))
+        return {parameter for layer in layers for parameter in layer.parameters()}
 
 
-def _best_precision(device: torch.device) -> Precision:
+@contextlib.contextmanager
+def visiting(
+    part: nn.Module, device: torch.device, lowered: AbstractSet[torch.Tensor] = frozenset()
+) -> Iterator[None]:
+    """Have the tensors of a part on `device` inside the block, those in `lowered` in bf16.
+
+    Afterwards they hold what they held before: nothing is copied back.
+    """
+    before = _move(part, device, lowered)
+    try:
+        yield
+    finally:
+        for tensor, data in before.items():
+            tensor.data = data
+
+
+def _move(
+    part: nn.Module, device: torch.device, lowered: AbstractSet[torch.Tensor]
+) -> dict[torch.Tensor, torch.Tensor]:
+    """Bring a part to the device; returns what its tensors held before."""
+    before = {}
+    for tensor in (*part.parameters(), *part.buffers()):
+        before[tensor] = tensor.data
+        dtype = torch.bfloat16 if tensor in lowered else tensor.dtype
+        tensor.data = tensor.data.to(device, dtype)
+    return before
+
+
+def best_precision(device: torch.device) -> Precision:
+    """bf16 on a GPU that computes in it, else fp32."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return "bf16"
     return "fp32"

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dynamicrafter.model.attention import FeedForward, SelfAttention
+from dynamicrafter.model.dropout import Dropout
 from dynamicrafter.model.layers import GroupNorm, LayerNorm, zero_init
 
 
@@ -95,7 +96,7 @@ class TemporalConvBlock(nn.Module):
 
 def _conv_layer(channels: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        GroupNorm(channels, eps=1e-5), nn.SiLU(), nn.Dropout(dropout), _frame_conv(channels)
+        GroupNorm(channels, eps=1e-5), nn.SiLU(), Dropout(dropout), _frame_conv(channels)
     )
 
 

@@ -1,179 +1,231 @@
-"""Random access to the samples of a shard folder.
+"""Random access to the samples of a shard folder, local or remote.
 
-A sample is one `os.pread` at an indexed offset. The shard is opened for each read (microseconds
-beside the tens of milliseconds of a decode), so the reader holds no file: it can be pickled,
-forked into DataLoader workers and used from threads.
+Opening reads the manifest alone. The index of a shard is read when one of its samples is asked for,
+and a few are kept, so that ten million samples open in a second and take little memory. A sample is
+one read at an indexed offset; every member is checked against its digest. The reader holds no open
+file: it can be pickled, forked into DataLoader workers and used by them at once.
 
 A shard folder may come from anybody, and its keys become file names: whatever it states is checked
 before it is used.
 """
 
+import functools
 import json
 import os
-import tarfile
-from pathlib import Path
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import inside, read_json, sha256_file
-from dynamicrafter.shards.sample import KEY_PATTERN, MEMBERS, Sample
-from dynamicrafter.shards.writer import FORMAT, INDEX_SCHEMA, MANIFEST, index_path_of, root_digest
+from dynamicrafter.files import sha256_bytes
+from dynamicrafter.shards.cache import BlockCache
+from dynamicrafter.shards.index import Entry, ShardIndex, parse_index
+from dynamicrafter.shards.manifest import MANIFEST, index_name, parse_manifest
+from dynamicrafter.shards.sample import MEMBERS, Sample, member_digest
+from dynamicrafter.shards.stores import missing, open_store
+
+KEPT_SAMPLES = 2**18  # whose index rows are kept in memory, about 50 MB
 
 
 class ShardReader:
     """The samples of a shard folder as a sequence, shard by shard, each ordered by key.
 
     Attributes:
-        folder: the shard folder.
+        folder: the shard folder, or its URL.
         digest: the manifest's root digest; equal digests mean equal bytes.
         manifest: the whole manifest.
-        keys: the sample keys.
-        fps: float64 [n], frames per second of each sample.
-        frames: int32 [n], frame count of each sample.
+        counts: int64 `[shards]`, samples of each shard.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], verify: bool = False):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        verify: bool = False,
+        cache: BlockCache | None = None,
+    ):
         """Open a shard folder.
 
         Args:
-            folder: as written by `write_shards`.
-            verify: also hash every shard (reads all bytes); without it the sizes must agree.
+            folder: as written by `write_shards`, or the URL of such a folder.
+            verify: also hash every shard and index (reads all bytes); without it the sizes must
+                agree, and each sample is hashed when it is read.
+            cache: where blocks of a remote folder are kept.
 
         Raises:
             InputError: the manifest, an index or a shard is missing, malformed or does not agree.
+            MachineError: a store cannot be reached.
         """
-        self.folder = Path(folder)
-        if not (self.folder / MANIFEST).is_file():
+        self._store = open_store(folder, cache)
+        self.folder = self._store.place
+        data = self._store.read_all(MANIFEST)
+        if data is None:
             raise InputError(f"{folder} has no {MANIFEST}: no shard folder, or not finished")
-        self.manifest = read_json(self.folder / MANIFEST)
-        self._check_manifest()
+        self.manifest = parse_manifest(data, self._store.where(MANIFEST))
         self.digest: str = self.manifest["root_digest"]
-        self.keys: list[str] = []
-        parts: list[np.ndarray] = []
-        for number, shard in enumerate(self.manifest["shards"]):
-            self._check_shard(shard, verify)
-            parts.append(self._read_index(number, shard))
-        table = np.concatenate(parts) if parts else np.empty(0, _ROW)
-        self._table = table
-        self.fps = np.ascontiguousarray(table["fps"])
-        self.frames = np.ascontiguousarray(table["frames"])
+        shards = self.manifest["shards"]
+        self.counts = np.array([shard["samples"] for shard in shards], np.int64)
+        self._ends = np.cumsum(self.counts)
+        self._kept: OrderedDict[int, ShardIndex] = OrderedDict()
+        self._check_sizes()
+        if verify:
+            self._check_contents()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the indexes that were read, which another process does not need."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_columns"}
+        return {**state, "_kept": OrderedDict()}
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return int(self.counts.sum())
 
     def __getitem__(self, i: int) -> Sample:
         """Read sample `i`.
 
         Raises:
-            InputError: the shard was replaced or cut off since it was indexed, or the sample's
-                texts cannot be read.
+            InputError: the shard is missing, was replaced or cut off since it was indexed, or the
+                sample's texts cannot be read.
+            MachineError: a store cannot be reached, or the disk of its cache is full.
         """
-        row = self._table[i]
-        key = self.keys[i]
-        path = self.folder / self.manifest["shards"][row["shard"]]["file"]
-        start = int(row["offset"][0]) - tarfile.BLOCKSIZE
-        stop = int(row["offset"][-1] + row["size"][-1])
+        shard, row = self.shard_of(i)
+        key = self.index(shard).keys[row].as_py()
+        json_bytes, video, text_bytes = self._read(shard, row, range(len(MEMBERS)))
+        where = self._store.where(self.manifest["shards"][shard]["file"])
         try:
-            data = _pread(path, start, stop - start)
-        except FileNotFoundError:
-            raise InputError(f"shard {path} is missing; restore it or pack again") from None
-        contents = {}
-        for member, offset, size in zip(MEMBERS, row["offset"], row["size"], strict=True):
-            begin = int(offset) - start
-            name = data[begin - tarfile.BLOCKSIZE :][:100].rstrip(b"\0")
-            contents[member] = data[begin : begin + int(size)]
-            if name != f"{key}.{member}".encode() or len(contents[member]) != size:
-                raise InputError(
-                    f"shard {path} does not hold {key}.{member} where its index says; "
-                    "it was replaced or cut off: pack again"
-                )
-        try:
-            text, info = contents["txt"].decode(), json.loads(contents["json"])
+            text, info = text_bytes.decode(), json.loads(json_bytes)
         except (ValueError, RecursionError) as error:  # no UTF-8, no JSON
-            raise InputError(f"shard {path}: sample {key} cannot be read: {error}") from None
+            raise InputError(f"shard {where}: sample {key} cannot be read: {error}") from None
         if not isinstance(info, dict):
-            raise InputError(f"shard {path}: the JSON of sample {key} is no object")
-        return Sample(key, contents["mp4"], text, info)
+            raise InputError(f"shard {where}: the JSON of sample {key} is no object")
+        return Sample(key, video, text, info)
 
-    def _check_manifest(self) -> None:
-        manifest, path = self.manifest, self.folder / MANIFEST
-        _require(manifest, {"format": int, "config_digest": str, "root_digest": str}, path)
-        _require(manifest, {"shards": list}, path)
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{path} has format {manifest['format']}, not {FORMAT}")
-        try:
-            agrees = root_digest(manifest) == manifest["root_digest"]
-        except ValueError:  # NaN or text that is no UTF-8, which no writer puts there
-            agrees = False
-        if not agrees:
-            raise InputError(f"{path} does not match its root digest; pack again")
-        for shard in manifest["shards"]:
-            _require(shard, {"file": str, "sha256": str, "index_sha256": str}, path)
-            _require(shard, {"bytes": int, "samples": int}, path)
+    def shard_of(self, i: int) -> tuple[int, int]:
+        """Shard of sample `i`, and its place in there.
 
-    def _check_shard(self, shard: dict[str, Any], verify: bool) -> None:
-        path = inside(self.folder, shard["file"])
-        index = index_path_of(path)
-        for needed in (path, index):
-            if not needed.is_file():
-                raise InputError(f"shard file {needed} is missing; restore it or pack again")
-        if (size := path.stat().st_size) != shard["bytes"]:
-            raise InputError(f"shard {path} has {size} bytes, the manifest says {shard['bytes']}")
-        if sha256_file(index) != shard["index_sha256"]:
-            raise InputError(f"shard index {index} was changed since it was written; pack again")
-        if verify and sha256_file(path) != shard["sha256"]:
-            raise InputError(f"shard {path} does not match its sha256 in the manifest; pack again")
+        Raises:
+            IndexError: there are fewer samples.
+        """
+        i = i + len(self) if i < 0 else i
+        if not 0 <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, i, side="right"))
+        return shard, int(i - self.start_of(shard))
 
-    def _read_index(self, number: int, shard: dict[str, Any]) -> np.ndarray:
-        path = index_path_of(self.folder / shard["file"])
-        try:
-            columns = pq.read_table(path, schema=INDEX_SCHEMA)
-            part = np.empty(columns.num_rows // len(MEMBERS), _ROW)
-            part["shard"] = number
-            for name in ("offset", "size"):
-                part[name] = columns[name].to_numpy().reshape(-1, len(MEMBERS))
-            for name in ("fps", "frames"):
-                part[name] = columns[name].to_numpy()[:: len(MEMBERS)]
-        except (pa.ArrowException, ValueError) as error:
-            raise InputError(f"shard index {path} cannot be read: {error}") from None
-        keys = columns["key"].to_pylist()[:: len(MEMBERS)]
-        for key in keys:
-            if key is None or not KEY_PATTERN.fullmatch(key):
-                raise InputError(f"shard index {path}: {key!r} is no key: {KEY_PATTERN.pattern}")
-        offset, size = part["offset"], part["size"]
-        lies_inside = (
-            (offset >= tarfile.BLOCKSIZE) & (size >= 0) & (size <= shard["bytes"] - offset)
+    def start_of(self, shard: int) -> int:
+        """Number of the first sample of a shard."""
+        return int(self._ends[shard] - self.counts[shard])
+
+    def index(self, shard: int) -> ShardIndex:
+        """The index of a shard, read and checked when it is first needed.
+
+        Raises:
+            InputError: it is missing, was changed, or does not fit its shard.
+        """
+        if shard in self._kept:
+            self._kept.move_to_end(shard)
+            return self._kept[shard]
+        found = self._kept[shard] = self._read_index(shard)
+        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > KEPT_SAMPLES:
+            self._kept.popitem(last=False)
+        return found
+
+    def entry(self, i: int) -> Entry:
+        """What the index knows of sample `i`."""
+        shard, row = self.shard_of(i)
+        return self.index(shard).entry(row)
+
+    def info_bytes(self, i: int) -> bytes:
+        """The JSON of sample `i` as it was written, without reading its video.
+
+        Raises:
+            InputError: as for the whole sample.
+        """
+        return self._read(*self.shard_of(i), [MEMBERS.index("json")])[0]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all samples; reads every index."""
+        return self._columns[0]
+
+    @property
+    def fps(self) -> np.ndarray:
+        """float64 `[n]`, frames per second of each sample; reads every index."""
+        return self._columns[1]
+
+    @property
+    def frames(self) -> np.ndarray:
+        """int32 `[n]`, frame count of each sample; reads every index."""
+        return self._columns[2]
+
+    @functools.cached_property
+    def _columns(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        indexes = [self._read_index(shard) for shard in range(len(self.counts))]
+        keys = [key for index in indexes for key in index.keys.to_pylist()]
+        fps = np.concatenate([np.empty(0), *(index.fps for index in indexes)])
+        frames = np.concatenate([np.empty(0, np.int32), *(index.frames for index in indexes)])
+        return keys, fps, frames
+
+    def _read(self, shard: int, row: int, members: range | list[int]) -> list[bytes]:
+        """The checked contents of members of a sample that lie one after the other."""
+        index, entry = self.index(shard), self.manifest["shards"][shard]
+        offset, size = index.offset[row, members], index.size[row, members]
+        start, length = int(offset[0]), int(offset[-1] + size[-1] - offset[0])
+        place = (entry["file"], start, length, entry["sha256"])
+        for again in (True, False):
+            data = self._store.read(*place)
+            contents = [
+                data[begin : begin + int(count)]
+                for begin, count in zip((offset - start).tolist(), size, strict=True)
+            ]
+            wrong = [
+                MEMBERS[member]
+                for member, content in zip(members, contents, strict=True)
+                if member_digest(content) != index.digest[row, member]
+            ]
+            if not wrong:
+                return contents
+            if not (self._store.forget(*place) and again):  # it may have rotted in the cache
+                break
+        raise InputError(
+            f"shard {self._store.where(entry['file'])} does not hold "
+            f"{index.keys[row].as_py()}.{wrong[0]} where its index says; "
+            "it was replaced or cut off: pack again"
         )
-        if len(keys) != shard["samples"] or not lies_inside.all() or (np.diff(offset) < 0).any():
-            raise InputError(f"shard index {path} does not fit its shard; pack again")
-        self.keys += keys
-        return part
 
+    def _read_index(self, shard: int) -> ShardIndex:
+        entry = self.manifest["shards"][shard]
+        name = index_name(entry["file"])
+        place = (name, 0, entry["index_bytes"], entry["index_sha256"])
+        for again in (True, False):
+            data = self._store.read(*place)
+            if sha256_bytes(data) == entry["index_sha256"]:
+                return parse_index(data, entry, self._store.where(name))
+            if not (self._store.forget(*place) and again):
+                break
+        raise InputError(
+            f"shard index {self._store.where(name)} was changed since it was written; pack again"
+        )
 
-_ROW = np.dtype(
-    [
-        ("shard", np.int32),
-        ("offset", np.int64, len(MEMBERS)),
-        ("size", np.int64, len(MEMBERS)),
-        ("fps", np.float64),
-        ("frames", np.int32),
-    ]
-)
+    def _check_sizes(self) -> None:
+        sizes = self._store.sizes()
+        if sizes is None:  # then it is found out when it is read
+            return
+        for entry in self.manifest["shards"]:
+            name = index_name(entry["file"])
+            for needed, wanted in ((entry["file"], entry["bytes"]), (name, entry["index_bytes"])):
+                if needed not in sizes:
+                    raise missing(self._store.where(needed))
+                if sizes[needed] not in (wanted, None):  # some stores do not say
+                    raise InputError(
+                        f"shard file {self._store.where(needed)} has {sizes[needed]} bytes, the "
+                        f"manifest says {wanted}; it was replaced or cut off: pack again"
+                    )
 
-
-def _require(entry: Any, fields: dict[str, type], path: Path) -> None:
-    for name, kind in fields.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
-            raise InputError(f"{path} lacks a proper {name}; it is no manifest of shards")
-
-
-def _pread(path: Path, offset: int, size: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(descriptor, size, offset)
-    finally:
-        os.close(descriptor)
+    def _check_contents(self) -> None:
+        for shard, entry in enumerate(self.manifest["shards"]):
+            self._read_index(shard)
+            if self._store.sha256(entry["file"], entry["bytes"]) != entry["sha256"]:
+                raise InputError(
+                    f"shard {self._store.where(entry['file'])} does not match its sha256 in the "
+                    "manifest; pack again"
+                )

@@ -4,6 +4,7 @@ WebDataset cuts a member's name at its first dot, so a key holds none; the plain
 keeps it a safe file name on every system.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,11 @@ MEMBERS = ("json", "mp4", "txt")
 MAX_KEY_LENGTH = 80
 KEY_PATTERN = re.compile(rf"[a-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 
+CATEGORY = "dynamic_source_category"
+"""What a sample's JSON says of the kind of thing that moves; a set may be balanced by it."""
+
+NO_CATEGORY = "none"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -26,6 +32,17 @@ class Sample:
     video: bytes  # mp4
     text: str  # the motion caption
     info: dict[str, Any]  # JSON; holds at least fps and frames
+
+
+def category_of(info: dict[str, Any]) -> str:
+    """The category that a sample's JSON states, `none` where it states no text."""
+    stated = info.get(CATEGORY)
+    return stated if isinstance(stated, str) and stated else NO_CATEGORY
+
+
+def member_digest(data: bytes) -> int:
+    """What an index keeps of a member's content: the first 8 bytes of its SHA-256 as an int64."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little", signed=True)
 
 
 def may_be_passed_on(info: dict[str, Any]) -> bool:

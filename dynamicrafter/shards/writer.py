@@ -17,24 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import atomic_path, sha256_file, sha256_json, write_json
+from dynamicrafter.files import atomic_path, sha256_file, write_json
+from dynamicrafter.shards.index import INDEX_SCHEMA, facts_of, sample_rows
+from dynamicrafter.shards.manifest import FORMAT, MANIFEST, index_name, root_digest
 from dynamicrafter.shards.sample import KEY_PATTERN, MEMBERS, Sample
 
 if TYPE_CHECKING:
     import webdataset
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-INDEX_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("member", pa.string()),
-        ("offset", pa.int64()),
-        ("size", pa.int64()),
-        ("fps", pa.float64()),
-        ("frames", pa.int32()),
-    ]
-)
 
 
 def write_shards(
@@ -109,8 +98,9 @@ def index_shard(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": sha256_file(path),
+        "index_bytes": index_path.stat().st_size,
         "index_sha256": sha256_file(index_path),
-        "samples": len(rows) // len(MEMBERS),
+        **facts_of(rows),
     }
 
 
@@ -147,13 +137,8 @@ class _Pushback:
 
 
 def index_path_of(tar_path: Path) -> Path:
-    """`clips-000000.tar` → `clips-000000.index.parquet`."""
-    return tar_path.with_suffix(".index.parquet")
-
-
-def root_digest(manifest: dict[str, Any]) -> str:
-    """The digest that stands for the whole folder: format, config digest and every shard's hash."""
-    return sha256_json({name: manifest[name] for name in ("format", "config_digest", "shards")})
+    """`clips-000000.tar` → `clips-000000.index.parquet` beside it."""
+    return tar_path.with_name(index_name(tar_path.name))
 
 
 def _checked(samples: Iterable[Sample]) -> Iterable[Sample]:
@@ -173,21 +158,12 @@ def _add(tar: "webdataset.TarWriter", sample: Sample) -> list[dict[str, Any]]:
     contents = {"json": info.encode(), "mp4": sample.video, "txt": sample.text.encode()}
     offset = tar.tarstream.offset
     tar.write({"__key__": sample.key, **contents})
-    rows = []
-    for member in MEMBERS:  # in this order, each after its header and padded to whole blocks
-        size = len(contents[member])
-        rows.append(
-            {
-                "key": sample.key,
-                "member": member,
-                "offset": offset + tarfile.BLOCKSIZE,
-                "size": size,
-                "fps": sample.info["fps"],
-                "frames": sample.info["frames"],
-            }
-        )
-        offset += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
-    return rows
+    members = []
+    for content in (contents[member] for member in MEMBERS):
+        offset += tarfile.BLOCKSIZE  # its header
+        members.append((offset, content))
+        offset += -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return sample_rows(sample.key, members, sample.info)
 
 
 def _remove_others(folder: Path, shards: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from dynamicrafter import assets, files
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
-from tests.bench import curate, decode, frechet, i3d, matrix, motion, unet
+from tests.bench import curate, data, decode, frechet, i3d, matrix, motion, unet
 from tests.bench.timing import Row
 
 
@@ -40,6 +40,7 @@ def jobs() -> list[Callable[[], list[Row]]]:
         lambda: curate.rows(film),
         i3d.rows,
         unet.training_rows,
+        data.rows,
         frechet.rows,
     ]
     if torch.cuda.is_available():

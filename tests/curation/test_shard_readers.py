@@ -11,7 +11,7 @@ from dynamicrafter.media.decode import read_frames
 from dynamicrafter.shards import ShardReader
 from tests.curation.packs import FPS, FRAMES, PACKING, STATED
 from tests.media.clips import numbers_of
-from train.data import Batch, ClipFrames, ClipWindows, Positions, Window, batches
+from train.data import Batch, ClipFrames, ClipWindows, Positions, Window, batches, one_set
 
 pytestmark = pytest.mark.usefixtures("without_waiting_for_the_disk")
 
@@ -60,8 +60,8 @@ def test_webdataset_reads_the_shards(dataset):
 def test_the_trainer_reads_the_shards(dataset):
     folder, rows, _ = dataset
     reader = ShardReader(folder / "dataset" / "train")
-    frames = ClipFrames(reader, (32, 32))
-    windows = ClipWindows(frames, seed=3, stream="test", window=Window(8, (1, 2)))
+    clips = one_set(ClipFrames(reader, (32, 32)))
+    windows = ClipWindows(clips, seed=3, stream="test", window=Window(8, (1, 2)))
     seen = list(batches(windows, Positions(0, 4, 3), workers=0))
     assert all(isinstance(batch, Batch) for batch in seen)
     numbered = {item["key"]: round(item["start_s"] * FPS) for item in rows}

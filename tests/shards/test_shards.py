@@ -11,8 +11,18 @@ import webdataset
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import sha256_file
-from dynamicrafter.shards import Sample, ShardReader, sample_key, write_shards
-from dynamicrafter.shards.writer import INDEX_SCHEMA, root_digest
+from dynamicrafter.shards import (
+    Sample,
+    ShardReader,
+    sample_key,
+    write_manifest,
+    write_shard,
+    write_shards,
+)
+from dynamicrafter.shards import reader as reader_module
+from dynamicrafter.shards.index import INDEX_SCHEMA
+from dynamicrafter.shards.manifest import root_digest
+from dynamicrafter.shards.sample import member_digest
 
 
 def samples(count=7):
@@ -88,6 +98,12 @@ def test_an_empty_folder_of_shards(tmp_path):
     assert len(ShardReader(tmp_path)) == 0
 
 
+def test_an_empty_shard(tmp_path):
+    write_manifest(tmp_path, [write_shard(tmp_path / "a.tar", [])], "c0ffee")
+    reader = ShardReader(tmp_path, verify=True)
+    assert (len(reader), reader.keys, reader.frames.tolist()) == (0, [], [])
+
+
 def test_a_shorter_rewrite_leaves_no_old_shard(tmp_path):
     write(tmp_path)
     write(tmp_path, samples=samples(1))
@@ -109,7 +125,7 @@ def test_an_interrupted_rewrite_is_no_shard_folder(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no_index", "index", "manifest"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "no_index", "cut_index", "manifest"])
 def test_damage_is_named(tmp_path, damage):
     write(tmp_path)
     tar = tmp_path / "train-000001.tar"
@@ -122,8 +138,8 @@ def test_damage_is_named(tmp_path, damage):
             tar.unlink()
         case "no_index":
             index.unlink()
-        case "index":
-            index.write_bytes((tmp_path / "train-000000.index.parquet").read_bytes())
+        case "cut_index":
+            index.write_bytes(index.read_bytes()[:-1])
         case "manifest":
             path, named = tmp_path / "manifest.json", "manifest.json"
             path.write_text(path.read_text().replace("c0ffee", "decaff"))
@@ -133,11 +149,11 @@ def test_damage_is_named(tmp_path, damage):
 
 def test_a_replaced_shard_of_equal_size(tmp_path):
     write(tmp_path / "a", shard_bytes=10**6)
-    changed = [Sample(f"clop-{s.key[-3:]}", s.video, s.text, s.info) for s in samples()]
+    changed = [Sample(s.key, s.video, s.text.upper(), s.info) for s in samples()]
     write(tmp_path / "b", samples=changed, shard_bytes=10**6)
     reader = ShardReader(tmp_path / "a")
     (tmp_path / "a/train-000000.tar").write_bytes((tmp_path / "b/train-000000.tar").read_bytes())
-    with pytest.raises(InputError, match=r"train-000000\.tar"):
+    with pytest.raises(InputError, match=r"train-000000\.tar does not hold clip-000\.txt"):
         reader[0]
     with pytest.raises(InputError, match="sha256"):
         ShardReader(tmp_path / "a", verify=True)
@@ -151,7 +167,7 @@ def seal(folder, manifest):
     for shard in manifest["shards"]:
         index = folder / shard["file"].replace(".tar", ".index.parquet")
         if index.is_file():
-            shard["index_sha256"] = sha256_file(index)
+            shard |= {"index_sha256": sha256_file(index), "index_bytes": index.stat().st_size}
     manifest["root_digest"] = root_digest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -161,7 +177,7 @@ def test_a_shard_outside_the_folder(tmp_path):
     (tmp_path / "given").mkdir()
     manifest["shards"][0]["file"] = "../secret/train-000000.tar"
     seal(tmp_path / "given", manifest)
-    with pytest.raises(InputError, match="leaves the folder"):
+    with pytest.raises(InputError, match=r"'\.\./secret/train-000000\.tar' is no file name"):
         ShardReader(tmp_path / "given")
 
 
@@ -176,6 +192,10 @@ def test_a_shard_outside_the_folder(tmp_path):
         ("offset", 2**62, "does not fit"),
         ("size", -1, "does not fit"),
         ("size", 2**62, "does not fit"),
+        ("digest", None, "does not fit"),
+        ("frames", 1, "does not fit"),
+        ("category", "other", "does not fit"),
+        ("category", None, "cannot be read|does not fit"),
     ],
 )
 def test_a_hostile_index_is_refused(tmp_path, column, value, message):
@@ -184,13 +204,13 @@ def test_a_hostile_index_is_refused(tmp_path, column, value, message):
     rows = pq.read_table(path).to_pylist()
     pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), path)
     seal(tmp_path, manifest)
-    assert len(ShardReader(tmp_path)) == 7  # as forged, but unchanged
+    assert ShardReader(tmp_path).entry(6).key == "clip-006"  # as forged, but unchanged
     for row in rows[:3]:
         row[column] = value
     pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), path)
     seal(tmp_path, manifest)
     with pytest.raises(InputError, match=message):
-        ShardReader(tmp_path)
+        ShardReader(tmp_path)[0]
 
 
 def test_an_index_that_is_none(tmp_path):
@@ -198,10 +218,23 @@ def test_an_index_that_is_none(tmp_path):
     (tmp_path / "train-000000.index.parquet").write_bytes(b"PAR1 no table PAR1")
     seal(tmp_path, manifest)
     with pytest.raises(InputError, match=r"train-000000\.index\.parquet cannot be read"):
-        ShardReader(tmp_path)
+        ShardReader(tmp_path)[0]
 
 
-@pytest.mark.parametrize("name", ["config_digest", "shards", "root_digest", "file", "samples"])
+def test_the_index_of_another_shard(tmp_path):
+    write(tmp_path / "a", shard_bytes=10**6)
+    changed = [Sample(s.key, s.video, s.text.upper(), s.info) for s in samples()]
+    write(tmp_path / "b", samples=changed, shard_bytes=10**6)
+    name = "train-000000.index.parquet"
+    reader = ShardReader(tmp_path / "a")
+    (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(InputError, match=r"train-000000\.index\.parquet was changed"):
+        reader[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["format", "config_digest", "shards", "root_digest", "file", "samples", "categories"]
+)
 @pytest.mark.parametrize("damage", ["absent", "other type"])
 def test_a_manifest_without_its_keys(tmp_path, name, damage):
     manifest = write(tmp_path)
@@ -210,10 +243,34 @@ def test_a_manifest_without_its_keys(tmp_path, name, damage):
         del part[name]
     else:
         part[name] = None
-    if {"config_digest", "shards", "root_digest"} <= manifest.keys():
+    if {"format", "config_digest", "shards", "root_digest"} <= manifest.keys():
         manifest["root_digest"] = root_digest(manifest) if manifest["root_digest"] else None
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=f"lacks a proper {name}"):
+        ShardReader(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"samples": 8}, "do not add up"),
+        ({"categories": {"none": -1, "dog": 8}}, "do not add up"),
+        ({"categories": {"none": "7"}}, "do not add up"),
+        ({"sha256": "../../x"}, "is no SHA-256"),
+    ],
+)
+def test_a_hostile_manifest_is_refused(tmp_path, changes, named):
+    manifest = write(tmp_path, shard_bytes=10**6)
+    manifest["shards"][0] |= changes
+    seal(tmp_path, manifest)
+    with pytest.raises(InputError, match=named):
+        ShardReader(tmp_path)
+
+
+def test_a_folder_of_the_former_format_is_to_be_packed_again(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(write(tmp_path) | {"format": 1}))
+    with pytest.raises(InputError, match=r"format 1, this version reads 2: pack the clips again"):
         ShardReader(tmp_path)
 
 
@@ -226,13 +283,65 @@ def test_a_manifest_without_its_keys(tmp_path, name, damage):
     ],
 )
 def test_a_sample_whose_texts_are_none(tmp_path, old, new):
-    write(tmp_path, shard_bytes=10**6)
-    reader = ShardReader(tmp_path)
+    manifest = write(tmp_path, shard_bytes=10**6)
     path = tmp_path / "train-000000.tar"
-    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    forged = path.read_bytes().replace(old, new, 1)
+    path.write_bytes(forged)
+    index = tmp_path / "train-000000.index.parquet"
+    rows = pq.read_table(index).to_pylist()
+    for row in rows:
+        row["digest"] = member_digest(forged[row["offset"] : row["offset"] + row["size"]])
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), index)
+    seal(tmp_path, manifest)
+    reader = ShardReader(tmp_path)
     with pytest.raises(InputError, match=r"train-000000\.tar: sample clip-000 cannot be read"):
         reader[0]
     assert reader[1] == samples()[1]
+
+
+def test_a_digest_is_the_beginning_of_a_sha256():
+    # printf abc | sha256sum: ba7816bf8f01cfea…
+    assert member_digest(b"abc") == int.from_bytes(
+        bytes.fromhex("ba7816bf8f01cfea"), "little", signed=True
+    )
+
+
+def test_the_manifest_knows_lengths_and_categories(tmp_path):
+    stated = ["dog", None, "dog", 3, "", "cat", "dog"]
+    made = [
+        Sample(s.key, s.video, s.text, s.info | {"dynamic_source_category": name})
+        for s, name in zip(samples(), stated, strict=True)
+    ]
+    manifest = write(tmp_path, samples=made, shard_bytes=10**6)
+    (entry,) = manifest["shards"]
+    assert entry["categories"] == {"dog": 3, "none": 3, "cat": 1}
+    assert entry["shortest"] == 40
+    index = ShardReader(tmp_path).index(0)
+    assert index.rows(frames=0, category="none").tolist() == [1, 3, 4]
+    assert index.rows(frames=42).tolist() == [2, 3, 4, 5, 6]
+    assert index.rows(frames=42, category="dog").tolist() == [2, 6]
+    assert index.rows(frames=0, category="horse").tolist() == []
+    assert index.categories(index.rows(frames=42)) == {"dog": 2, "none": 2, "cat": 1}
+
+
+def test_opening_reads_no_index_and_few_are_kept(tmp_path, monkeypatch):
+    manifest = write(tmp_path)
+    monkeypatch.setattr(reader_module, "KEPT_SAMPLES", 4)
+    read = []
+    genuine = reader_module.parse_index
+    monkeypatch.setattr(
+        reader_module, "parse_index", lambda *args: read.append(1) or genuine(*args)
+    )
+    reader = ShardReader(tmp_path)
+    assert not read
+    assert [shard["samples"] for shard in manifest["shards"]] == [3, 3, 1]
+    for _ in range(2):
+        assert [reader.entry(i).key for i in (0, 1, 0)] == ["clip-000", "clip-001", "clip-000"]
+    assert len(read) == 1
+    assert [reader.entry(i).frames for i in range(7)] == list(range(40, 47))
+    assert len(read) == 3
+    assert reader.entry(0).key == "clip-000"  # the first was given up for the second
+    assert len(read) == 4
 
 
 @pytest.mark.parametrize(("keys", "message"), [

@@ -14,11 +14,13 @@ from dynamicrafter.model.names import parameter_group
 from dynamicrafter.model.pretrained import load_model
 from train import loop, recipe
 from train.handover import choose_trainable, hand_over
+from train.journal import read_rows
+from train.stage import check_stage, stage_model
 
 
 def losses(folder):
     return {
-        path.parent.name: [(row["step"], row["loss"]) for row in loop.read_metrics(path)]
+        path.parent.name: [(row["step"], row["loss"]) for row in read_rows(path)]
         for path in sorted(folder.glob("stages/*/metrics.jsonl"))
     }
 
@@ -76,7 +78,7 @@ def test_a_stopped_run_takes_bit_for_bit_the_same_steps(trained, compose, tmp_pa
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_torn_checkpoint_is_passed_over(trained, compose, tmp_path):
+def test_a_torn_checkpoint_is_passed_over_and_told(trained, compose, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "run")
     run = tmp_path / "run"
     joint = run / "stages" / "04-joint"
@@ -85,6 +87,7 @@ def test_a_torn_checkpoint_is_passed_over(trained, compose, tmp_path):
     (joint / "checkpoints" / "step-00000006" / "state.json").unlink()
     recipe.run(compose(run), run)
     assert losses(run) == losses(trained)
+    assert "step-00000006 is damaged (state.json is missing); going on" in capsys.readouterr().err
 
 
 def test_frozen_tensors_are_bit_equal_and_trained_ones_move(trained):
@@ -165,8 +168,8 @@ def test_the_papers_recipe_can_be_built_for_every_released_model(size, shards):
         overrides = [f"model=dynamicrafter_{size}", "run_dir=x", f"data={shards}"]
         config = hydra_compose("train", overrides)
     for name in config.recipe.stages:
-        recipe._check_stage(config, name)
-    context, joint = (recipe.stage_model(config, name) for name in ("context", "joint"))
+        check_stage(config, name)
+    context, joint = (stage_model(config, name) for name in ("context", "joint"))
     assert context["resampler"]["frames"] == 1
     assert joint["unet"]["in_channels"] == 8
 
@@ -185,25 +188,3 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, compose, tmp
     weights.write_bytes(weights.read_bytes()[:-100])
     recipe.run(compose(run), run)
     assert losses(run) == losses(trained)
-
-
-def test_the_learning_rate_warms_up_and_falls():
-    settings = loop.Settings(
-        name="x",
-        steps=110,
-        batch=1,
-        learning_rate=1.0,
-        warmup_steps=10,
-        final_learning_rate=0.1,
-        weight_decay=0.0,
-        betas=(0.9, 0.999),
-        gradient_clip=1.0,
-        checkpoint_every=1,
-        seed=0,
-        loader_workers=0,
-        first_step=0,
-    )
-    assert loop.learning_rate(settings, 0) == pytest.approx(0.1)
-    assert loop.learning_rate(settings, 10) == pytest.approx(1.0)
-    assert loop.learning_rate(settings, 60) == pytest.approx(0.55)
-    assert loop.learning_rate(settings, 110) == pytest.approx(0.1)

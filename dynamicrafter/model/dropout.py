@@ -1,0 +1,84 @@
+"""Dropout whose masks are a function of the sample, not of the batch around it.
+
+A mask comes from a hash of (the sample's key, the layer, the element): the same on every rank, in
+every micro-batch, and once more where a layer is recomputed in the backward pass. So no generator's
+state is kept anywhere. Outside `keyed_dropout` it is PyTorch's own dropout.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynamicrafter import draws
+
+GOLDEN = 0x9E3779B1 - 2**32  # odd, about 2^32 / golden ratio: neighbours land far apart
+ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None))  # "lowbias32" of C. Wellons
+
+
+class Dropout(nn.Module):
+    """Set a share `p` of the elements to zero in training, and scale the others up."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+        self.keys: Tensor | None = None  # int64 [b, 2], set by `keyed_dropout`
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, ...]` → the same; n is a multiple of the number of keys, a sample's rows together.
+
+        The mask of a sample is a function of its key alone.
+        """
+        if not self.training or self.p == 0:
+            return x
+        if self.keys is None:
+            return F.dropout(x, self.p)
+        kept = _uniform_bits(self.keys, x.numel() // len(self.keys)) >= round(self.p * 2**31)
+        return x * (kept.view(x.shape) / (1 - self.p)).to(x.dtype)
+
+
+@contextlib.contextmanager
+def keyed_dropout(
+    module: nn.Module, seed: int, name: str, numbers: Sequence[int]
+) -> Iterator[None]:
+    """Inside the block, backward included, masks are functions of (seed, sample, name, layer).
+
+    Args:
+        module: all its `Dropout` layers take part, told apart by their names.
+        seed: of the run.
+        name: of the draw (`dynamicrafter.draws`).
+        numbers: the global sample numbers of the batch, in its order.
+    """
+    layers = {n: m for n, m in module.named_modules() if isinstance(m, Dropout) and m.p > 0}
+    device = next(module.parameters()).device
+    try:
+        for place, layer in layers.items():
+            keys = [draws.key(seed, n, f"{name}/{place}") for n in numbers]
+            words = [[_signed(key), _signed(key >> 32)] for key in keys]
+            layer.keys = torch.tensor(words, dtype=torch.int32).to(device)
+        yield
+    finally:
+        for layer in layers.values():
+            layer.keys = None
+
+
+def _uniform_bits(keys: Tensor, count: int) -> Tensor:
+    """Uniform integers in [0, 2^31) for `count` elements of each key: int32 `[b, count]`."""
+    first, second = keys[:, :1], keys[:, 1:]
+    index = torch.arange(count, dtype=torch.int32, device=keys.device)
+    return _hash(_hash(index * GOLDEN ^ first) ^ second) & 0x7FFFFFFF
+
+
+def _hash(x: Tensor) -> Tensor:
+    for shift, factor in ROUNDS:
+        x = x ^ ((x >> shift) & (2 ** (32 - shift) - 1))  # a logical shift of a signed integer
+        if factor is not None:
+            x = x * factor
+    return x
+
+
+def _signed(word: int) -> int:
+    """The low 32 bits as a signed integer."""
+    return (word & 0xFFFFFFFF) - ((word & 0x80000000) << 1)

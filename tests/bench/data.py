@@ -1,0 +1,170 @@
+"""From opening ten million clips, at any position, to the first batch; clips a second after that.
+
+The synthetic set has 20,000 shards of 500 clips. Its shards are links to one real shard, so every
+position can be read; the trainer's own code sees nothing of that. Each start is a process of its
+own, and its time includes the imports.
+
+    python -m tests.bench.data            the figures, with the memory that the starts took
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+from omegaconf import OmegaConf
+
+from dynamicrafter.media.encode import encode_mp4
+from dynamicrafter.shards import Sample, write_manifest, write_shard
+from dynamicrafter.shards.manifest import index_name
+from tests.bench.timing import Row, seconds_in_turn
+from train.data import ClipWindows, Positions, Window, batches, open_clips
+
+SHARDS, CLIPS = 20_000, 500
+SIZE, FRAMES, BATCH, STEPS = 256, 120, 8, 20
+WINDOW = Window(16, (1, 6))
+CATEGORIES = ("human", "animal", "vehicle", "nature", "none")
+POSITIONS = (0, 617_283, 123_456_789)  # steps; the last lies in epoch 98
+
+
+def rows() -> list[Row]:
+    """Starts a second, plain and balanced, the slowest counts; clips a second of one process."""
+    with synthetic() as folder:
+        plain = max(start(folder, step, balance=False)["seconds"] for step in POSITIONS)
+        balanced = start(folder, POSITIONS[-1], balance=True)["seconds"]
+        loaded, decoded = clip_rates(folder)
+    return [
+        Row("data: 10 M clips to first batch", 1 / plain, "starts"),
+        Row("data: the same, balanced", 1 / balanced, "starts"),
+        Row("data: clips from shards", loaded, "clips", "decoded alone", decoded),
+    ]
+
+
+@contextlib.contextmanager
+def synthetic() -> Iterator[Path]:
+    """A shard folder of ten million clips, for as long as the block lasts."""
+    chance = np.random.default_rng(0)
+    coarse = chance.integers(0, 255, (SIZE // 8 + FRAMES, SIZE // 8, 3), np.uint8)
+    large = coarse.repeat(8, axis=0).repeat(8, axis=1)
+    moving = np.stack([large[2 * i : 2 * i + SIZE] for i in range(FRAMES)])
+    info = {"fps": 30.0, "frames": FRAMES, "width": SIZE, "height": SIZE}
+    video = encode_mp4(moving, 30)
+    samples = (
+        Sample(
+            f"clip-{i:06d}",
+            video,
+            "it moves",
+            info | {"dynamic_source_category": CATEGORIES[i * i % len(CATEGORIES)]},
+        )
+        for i in range(CLIPS)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        entry = write_shard(folder / "x-000000.tar", samples)
+        entries = [entry | {"file": f"x-{number:06d}.tar"} for number in range(SHARDS)]
+        for other in entries[1:]:
+            os.link(folder / entry["file"], folder / other["file"])
+            os.link(folder / index_name(entry["file"]), folder / index_name(other["file"]))
+        write_manifest(folder, entries, "synthetic")
+        yield folder
+
+
+def start(folder: Path, step: int, balance: bool, workers: int = 2) -> dict[str, float]:
+    """What a fresh process takes to its first batch, that of `step`.
+
+    Returns:
+        `seconds`; `main_mib` and `worker_mib`, largest resident memory of it and of its largest
+        loader process.
+    """
+    arguments = [str(folder), str(step), str(int(balance)), str(workers)]
+    began = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.bench.data", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(answer.stdout)
+    return {"seconds": found.pop("at") - began, **found}
+
+
+def clip_rates(folder: Path) -> tuple[float, float]:
+    """Clips a second, by one process: read by position, and decoded from memory alone."""
+    windows = _windows(folder, balance=False)
+    places = [windows.locate(number) for number in range(BATCH * STEPS)]
+    samples = [place.sample() for place in places]
+
+    def load() -> None:
+        for _ in batches(windows, Positions(0, STEPS, BATCH), workers=0):
+            pass
+
+    def decode() -> None:
+        for place, sample in zip(places, samples, strict=True):
+            place.data.frames.read(place.clip, sample, place.indices)
+
+    loading, decoding = seconds_in_turn(load, decode, repeats=3)
+    return len(places) / loading, len(places) / decoding
+
+
+def _windows(folder: Path, balance: bool) -> ClipWindows:
+    config = OmegaConf.create(
+        {
+            "data": str(folder),
+            "balance": {"column": "dynamic_source_category", "power": 0.5} if balance else None,
+            "shuffle_shards": 16,
+            "cache": {"folder": None, "gigabytes": 0},
+            "keep_decoded": 0,
+            "verify_data": False,
+            "model": {"resolution": [SIZE, SIZE]},
+        }
+    )
+    return ClipWindows(open_clips(config), 20230211, "joint", WINDOW)
+
+
+def _first_batch(folder: Path, step: int, balance: bool, workers: int) -> None:
+    """The work of `start`'s process."""
+    ready = batches(_windows(folder, balance), Positions(step, step + 1, BATCH), workers)
+    keys = next(ready).keys
+    at = time.perf_counter()  # of a clock that processes share
+    assert len(keys) == BATCH
+    children = [_peak_mib(child.pid) for child in psutil.Process().children()]
+    found = {"at": at, "main_mib": _peak_mib(os.getpid()), "worker_mib": max(children, default=0)}
+    sys.stdout.write(json.dumps(found))
+
+
+def _peak_mib(pid: int) -> int:
+    """Largest resident memory; `getrusage` would count what the parent held before the exec."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
+
+
+def main() -> None:
+    """Print what each start took."""
+    if sys.argv[1:]:
+        folder, step, balance, workers = sys.argv[1:]
+        _first_batch(Path(folder), int(step), balance == "1", int(workers))
+        return
+    with synthetic() as folder:
+        for workers in (0, 2):
+            for balance in (False, True):
+                for step in POSITIONS:
+                    found = start(folder, step, balance, workers)
+                    told = f"step {step:>11,}  workers {workers}  balanced {balance!s:<5}  "
+                    sys.stdout.write(
+                        f"{told}{found['seconds']:.1f} s  main {found['main_mib']} MiB  "
+                        f"worker {found['worker_mib']} MiB\n"
+                    )
+        loaded, decoded = clip_rates(folder)
+        sys.stdout.write(f"one process: {loaded:.1f} clips/s, decoded alone {decoded:.1f}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Activation checkpointing: which activations of the U-Net are kept, and which computed again.
+
+    none        everything is kept
+    selective   inside a layer, what convolutions, matrix products and attention gave is kept;
+                norms, activations and sums, which are cheap, are computed again
+    full        only the inputs of layers are kept, and each layer is computed again
+
+A layer here is a residual block, a spatial or a temporal transformer. Masks of dropout are
+functions of the sample (`dynamicrafter.model.dropout`), so the second computation gives the same.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.model.attention import SpatialTransformer
+from dynamicrafter.model.blocks import ResBlock
+from dynamicrafter.model.temporal import TemporalTransformer
+from dynamicrafter.model.unet import UNet
+
+CHOICES = ("none", "selective", "full")
+LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
+aten = torch.ops.aten
+KEPT = frozenset(
+    {
+        aten.mm.default,
+        aten.addmm.default,
+        aten.bmm.default,
+        aten.convolution.default,
+        aten._scaled_dot_product_flash_attention.default,
+        aten._scaled_dot_product_flash_attention_for_cpu.default,
+        aten._scaled_dot_product_efficient_attention.default,
+        aten._scaled_dot_product_cudnn_attention.default,
+    }
+)
+
+
+def recomputed_layers(unet: UNet) -> Iterator[nn.Module]:
+    """The layers that are computed again, in the order of their names."""
+    return (module for module in unet.modules() if isinstance(module, LAYERS))
+
+
+def apply_recompute(unet: UNet, choice: str) -> None:
+    """Let the layers of `unet` keep their activations as `choice` says; call it once.
+
+    Raises:
+        InputError: there is no such choice.
+    """
+    if choice not in CHOICES:
+        raise InputError(f"recompute is {choice!r}; choose {', '.join(CHOICES)}")
+    if choice == "none":
+        return
+    for layer in recomputed_layers(unet):
+        layer.forward = _recomputed(layer.forward, selective=choice == "selective")
+
+
+def _recomputed(forward: Callable, selective: bool) -> Callable:
+    more = {}
+    if selective:
+        more["context_fn"] = functools.partial(create_selective_checkpoint_contexts, _policy)
+
+    @functools.wraps(forward)
+    def run(*inputs):
+        if not torch.is_grad_enabled():
+            return forward(*inputs)
+        return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **more)
+
+    return run
+
+
+def _policy(ctx: object, op: object, *args: object, **kwargs: object) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if op in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
