@@ -148,13 +148,18 @@ class Checkpoints:
                 for name, part in tensors.items():
                     files.write_tensors(partial / name, part)
                 files.write_json(partial / STATE, state)
-            self._prune()
+            self._prune(self._keep_last)
         except BaseException as failure:  # noqa: BLE001 - raised by `wait`, in the loop
             self._failure = failure
 
-    def _prune(self) -> None:
+    def keep_newest(self) -> None:
+        """Remove all but the newest, and those that `keep_every` divides: the stage is over."""
+        if self._leads:
+            self._prune(1)
+
+    def _prune(self, count: int) -> None:
         whole_ones = sorted(path for path in self.folder.glob("step-*") if not _trouble(path))
-        for old in whole_ones[: -self._keep_last]:
+        for old in whole_ones[:-count]:
             if not self._keep_every or step_of(old) % self._keep_every:
                 shutil.rmtree(old)
 

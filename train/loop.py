@@ -9,9 +9,11 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from dynamicrafter.command import say
 from dynamicrafter.errors import FailedShareError, ToolkitError
 from dynamicrafter.progress import progress
 from train import parallel
@@ -61,7 +63,7 @@ def train_stage(
     )
     step, replaced = 0, 0
     if found := parallel.from_leader(ranks, checkpoints.newest):
-        restore(found, training)
+        _go_on_from(found, training, ranks)
         step, replaced = read_state(found)["step"], read_state(found)["replaced"]
     started = time.monotonic() - journal.begin_at(step)
     is_judged = parallel.from_leader(ranks, lambda: journal.has_validation(step))
@@ -129,7 +131,8 @@ def train_stage(
                     "sample_number": step * settings.batch,
                     "replaced": replaced,
                 }
-                checkpoints.save(step, training, state)
+                with watch("save"):
+                    checkpoints.save(step, training, state)
                 journal.checkpoint(step, state)
             if stopping and not is_last:
                 checkpoints.wait()
@@ -139,8 +142,16 @@ def train_stage(
                 step_of.train()
                 watch.read()  # validation is no part of a step
     checkpoints.wait()
+    checkpoints.keep_newest()
     step_of.train(False)
     return training
+
+
+def _go_on_from(checkpoint: Path, training: Training, ranks: Ranks) -> None:
+    began = time.monotonic()
+    restore(checkpoint, training)
+    if ranks.leads:
+        say(f"going on from {checkpoint}, read in {time.monotonic() - began:.1f} s")
 
 
 def _progress(

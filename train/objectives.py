@@ -35,6 +35,7 @@ from train.data import Batch
 
 KL_WEIGHT = 1e-6  # as for the autoencoder of latent diffusion (arXiv:2112.10752, section 3.1)
 CONDITION_FRAMES = ("random", "first")
+FS_MEANINGS = ("stride", "fps")
 
 
 class Objective(Protocol):
@@ -104,6 +105,8 @@ class Diffusion:
             raise InputError(
                 f"condition_frame is {self.condition_frame!r}; choose {', '.join(CONDITION_FRAMES)}"
             )
+        if self.fs not in FS_MEANINGS:
+            raise InputError(f"fs is {self.fs!r}; choose {', '.join(FS_MEANINGS)}")
         if not 0 <= self.drop_conditions <= 1 / 3:
             raise InputError(f"drop_conditions is {self.drop_conditions}; choose 0 to 1/3")
 

@@ -10,6 +10,7 @@ Started by torchrun, all ranks run this; rank 0 alone writes.
 
 import contextlib
 import gc
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from dynamicrafter import files, tracking
 from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
-from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model
+from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_state
 from dynamicrafter.shards import ShardReader
 from train import parallel
 from train.context import Context
@@ -37,7 +38,6 @@ from train.reconstruction import latent_scale, reconstruction_quality
 from train.stage import (
     begin_stage,
     check_stage,
-    end_stage,
     of_stage,
     stage_objective,
     stage_settings,
@@ -128,6 +128,9 @@ def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str,
 
     beginning = begin_stage(config, name, previous)
     model, objective = beginning.model, stage_objective(config, name)
+    model_config, counts = beginning.config, beginning.counts
+    # On the device the frozen tensors may be lowered to bf16; what is saved are these.
+    original = model.state_dict() if ranks.leads else {}
     if ranks.leads:
         save_reports(place, beginning.reports)
     windows = stage_windows(run.clips, config, name)
@@ -152,25 +155,20 @@ def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str,
         training = train_stage(step, windows, settings, context, journal, validator)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MachineError(advice_for_oom(config, name, str(error))) from None
+    if "autoencoder" in config.recipe[name].trainable:
+        model_config["scale_factor"] = latent_scale(model, windows, config.seed)
     trained = {n: parallel.whole(p.detach()).cpu() for n, p in training.trained.items()}
-    averaged = None
+    averaged = {}
     if training.ema:
         averaged = {n: parallel.whole(p).cpu() for n, p in training.ema.average.items()}
     del model, step, validator, training, beginning
     gc.collect()  # the next stage needs the room
 
     def end() -> dict[str, Any]:
-        fresh = begin_stage(config, name, previous)
-        model_config = dict(fresh.config)
-        if "autoencoder" in config.recipe[name].trainable:
-            own = dict(fresh.model.named_parameters())
-            for key, tensor in trained.items():
-                own[key].data.copy_(tensor)
-            model_config["scale_factor"] = latent_scale(fresh.model, windows, config.seed)
         if averaged:
-            end_stage(fresh, averaged, place / EMA_FOLDER, model_config)
-        end_stage(fresh, trained, place, model_config)
-        result = {"name": name, **loss_summary(place), **fresh.counts}
+            save_state(place / EMA_FOLDER, {**original, **averaged}, model_config)
+        save_state(place, {**original, **trained}, model_config)
+        result = {"name": name, **loss_summary(place), **counts}
         files.write_json(place / "stage.json", result)
         return result
 
@@ -194,7 +192,7 @@ def _finish(run: Run, last: Path, summary: dict[str, Any]) -> None:
     """Judge the autoencoder, publish the model, write the summary."""
     averaged = last / EMA_FOLDER
     result = averaged if averaged.exists() else last
-    if run.config.validation:
+    if run.config.validation and _trains_autoencoder(run.config):
         summary["autoencoder"] = _judge_autoencoder(run, result)
     _publish(result, run.folder / "model")
     run.tracker.summary(_flat(summary))
@@ -202,6 +200,10 @@ def _finish(run: Run, last: Path, summary: dict[str, Any]) -> None:
     for stage in summary["stages"]:
         if stage["replaced_clips"]:
             say(f"{stage['name']}: {len(stage['replaced_clips'])} clips could not be read")
+
+
+def _trains_autoencoder(config: DictConfig) -> bool:
+    return any("autoencoder" in config.recipe[name].trainable for name in config.recipe.stages)
 
 
 def _judge_autoencoder(run: Run, result: Path) -> dict[str, Any]:
@@ -220,8 +222,10 @@ def _publish(result: Path, target: Path) -> None:
         return
     with files.atomic_folder(target) as partial:
         for name in (WEIGHTS, CONFIG):
-            with files.atomic_path(partial / name) as path:
-                shutil.copyfile(result / name, path)
+            try:  # never changed in place, so one copy will do
+                os.link(result / name, partial / name)
+            except OSError:  # a file system without links
+                shutil.copyfile(result / name, partial / name)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, float]:

@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from dynamicrafter import draws
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
-from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, save_model
+from dynamicrafter.model.pretrained import CONFIG, WEIGHTS
 from train.handover import choose_trainable, hand_over
 from train.objectives import Diffusion, Objective, Reconstruction
 from train.settings import Settings
@@ -60,22 +59,6 @@ def begin_stage(config: DictConfig, name: str, previous: Path | None) -> Beginni
     reports = hand_over(model, sources, previous / WEIGHTS if previous else None)
     counts = choose_trainable(model, list(stage.trainable))
     return Beginning(model, plain, reports, counts)
-
-
-@torch.no_grad()
-def end_stage(
-    beginning: Beginning, trained: dict[str, Tensor], folder: Path, config: dict[str, Any]
-) -> AnimationModel:
-    """Save the model of a fresh `beginning` with what was trained, and return it.
-
-    The frozen tensors come from where they came from at first: on the device they may have been
-    lowered to bf16.
-    """
-    own = dict(beginning.model.named_parameters())
-    for name, tensor in trained.items():
-        own[name].copy_(tensor)
-    save_model(folder, beginning.model, config)
-    return beginning.model
 
 
 def stage_model(config: DictConfig, name: str) -> dict[str, Any]:

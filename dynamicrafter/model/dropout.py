@@ -24,7 +24,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float):
         super().__init__()
         self.p = p
-        self.keys: Tensor | None = None  # int64 [b, 2], set by `keyed_dropout`
+        self.keys: Tensor | None = None  # int32 [b, 2], set by `keyed_dropout`
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n, ...]` → the same; n is a multiple of the number of keys, a sample's rows together.

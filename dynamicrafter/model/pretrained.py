@@ -225,7 +225,12 @@ def _looks_like(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_model(folder: Path, model: AnimationModel, config: dict[str, Any]) -> None:
-    """Write a model and the plain config that it was built from.
+    """Write a model and the plain config that it was built from; see `save_state`."""
+    save_state(folder, model.state_dict(), config)
+
+
+def save_state(folder: Path, state: Mapping[str, Tensor], config: dict[str, Any]) -> None:
+    """Write the weights of a model and the plain config that it is built from.
 
     Raises:
         InputError: the scale of the latents is no positive number.
@@ -233,4 +238,4 @@ def save_model(folder: Path, model: AnimationModel, config: dict[str, Any]) -> N
     if not (math.isfinite(config["scale_factor"]) and config["scale_factor"] > 0):
         raise InputError(f"scale_factor is {config['scale_factor']}; the autoencoder has collapsed")
     files.write_text(folder / CONFIG, OmegaConf.to_yaml(config))
-    save_weights(folder / WEIGHTS, model.state_dict())
+    save_weights(folder / WEIGHTS, state)

@@ -91,7 +91,8 @@ def run(
             return {"cap_gib": cap, "fits": False}
         knobs = found.knobs
         free, total = torch.cuda.mem_get_info()
-        torch.cuda.set_per_process_memory_fraction((cap * GIB - (total - free)) / total)
+        allowed = min(cap * GIB - (total - free), total)
+        torch.cuda.set_per_process_memory_fraction(allowed / total)
     expected = estimate(work, knobs)
     config.microbatch = knobs.microbatch
     seconds = _train(config, stage, work, knobs)

@@ -17,6 +17,8 @@ from dynamicrafter.model.blocks import timestep_embedding as timestep_embedding
 from dynamicrafter.model.resampler import LinearProjector, Resampler, ResamplerConfig
 from dynamicrafter.model.unet import TEXT_TOKENS, UNet, UNetConfig
 from dynamicrafter.model.weights import load_weights
+from train.data import Batch
+from train.objectives import Diffusion
 
 
 def unet_config(params):
@@ -229,39 +231,75 @@ def _animation_model(case, weights):
     return model
 
 
+class GivenDraws:
+    """The draws of a golden file, in the place of those that a sample's number decides."""
+
+    def __init__(self, case, inputs):
+        _, _, self._frames, _, _ = inputs["video"].shape
+        self._index, self._inputs = case["cond_frame_index"], inputs
+        self._noise = inputs["noise"]
+        if "noise_strength" in case:
+            shift, strength = inputs["offset_noise"], case["noise_strength"]
+            self._noise = objective.offset_noise(self._noise, shift, strength)
+
+    def integers(self, name, low, high):
+        t = self._inputs["t"]
+        found = {"timestep": t, "condition_frame": torch.full_like(t, self._index)}[name]
+        assert ((low <= found) & (found < high)).all()
+        return found
+
+    def normal(self, name, shape):
+        posterior = self._inputs["posterior_noise_bt"]
+        posterior = rearrange(posterior, "(b t) c h w -> b c t h w", t=self._frames)
+        found = {"posterior": posterior, "noise": self._noise}[name]
+        assert found.shape[1:] == shape
+        return found
+
+    def uniform(self, name):
+        return {"drop": self._inputs["random_num"]}[name]
+
+
 def training_step(case, weights, inputs):
+    """Through the trainer's objective; what the U-Net is given and gives is seen from itself.
+
+    Stand-ins for the CLIP towers: given text features, and patches of the image.
+    """
     model = _animation_model(case, weights)
-    video, t = inputs["video"], inputs["t"]
-    frames = video.shape[2]
-    posterior_noise = rearrange(inputs["posterior_noise_bt"], "(b t) c h w -> b c t h w", t=frames)
-    z = model.encode_frames(video, posterior_noise)
-    interpolation = case.get("interp_mode", False)
-    index = torch.full_like(t, 0 if interpolation else case["cond_frame_index"])
-    c_concat = objective.keep_ends(z) if interpolation else objective.repeat_frame(z, index)
+    video = inputs["video"]
+    batch = Batch(
+        numbers=list(range(len(video))),
+        keys=[""] * len(video),
+        frames=rearrange((video + 1) * 127.5, "b c t h w -> b t h w c"),
+        captions=["a caption"] * len(video),
+        frame_stride=inputs["frame_stride"].long(),
+        fps=inputs["fps"],
+        replaced=[],
+    )
+    texts = {"a caption": inputs["text_emb"], "": inputs["null_text_emb"]}
+    model.encode_prompts = lambda prompts: texts[prompts[0]]
+    model.image_features = lambda images: torch.nn.functional.unfold(images, 8, stride=8).mT
+    seen = {}
 
-    no_text, no_image = objective.dropped_conditions(inputs["random_num"], case["uncond_prob"])
-    text = objective.replace_dropped(inputs["text_emb"], no_text, inputs["null_text_emb"])
-    images = objective.repeat_frame(video, index)[:, :, 0]
-    images = objective.replace_dropped(images, no_image, torch.zeros(()))
-    features = torch.nn.functional.unfold(images, 8, stride=8).transpose(1, 2)  # [b, 16, 192]
-    image_tokens = model.image_tokens(features)
+    def look(unet, given, output):
+        x, _, context, fs = given
+        noisy, condition = x.chunk(2, dim=1)
+        seen.update(x_noisy=noisy, c_concat=condition, fs=fs, model_out=output.detach())
+        seen["image_tokens"] = context[:, TEXT_TOKENS:].detach()
 
-    fs = inputs["fps" if case["fps_condition_type"] == "fps" else "frame_stride"].long()
-    noise = inputs["noise"]
-    if "noise_strength" in case:
-        noise = objective.offset_noise(noise, inputs["offset_noise"], case["noise_strength"])
-    x_noisy, target = objective.training_pair(model.schedule, z, t, noise)
-    denoiser = model.denoiser(model.context(text, image_tokens), fs, c_concat)
-    model_out = denoiser(x_noisy, t)
-    loss = objective.sample_losses(model_out, target).mean()
+    model.unet.register_forward_hook(look)
+    goal = Diffusion(
+        condition_frame="random" if case["rand_cond_frame"] else "first",
+        drop_conditions=case["uncond_prob"],
+        fs="fps" if case["fps_condition_type"] == "fps" else "stride",
+        interpolation=case.get("interp_mode", False),
+    )
+    chance = GivenDraws(case, inputs)
+    encoded = goal.encode(model, batch, chance)
+    loss = goal.losses(model, encoded, goal.draw(model, encoded, chance)).mean()
     loss.backward()
     return {
-        "z": z,
-        "c_concat": c_concat,
-        "image_tokens": image_tokens.detach(),
-        "fs": fs,
-        "x_noisy": x_noisy,
-        "model_out": model_out.detach(),
+        **seen,
+        "z": encoded.z,
         "loss": loss.detach(),
         "unet_grad_norms": _grad_norms(model.unet),
         "resampler_grad_norms": _grad_norms(model.image_proj_model),

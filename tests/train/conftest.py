@@ -98,6 +98,7 @@ def compose(shards):
                     *(f"recipe.{name}.steps=4" for name in ("autoencoder", "context", "adapt")),
                     "recipe.joint.steps=6",
                     "recipe.joint.checkpoint_every=2",
+                    "checkpoints.keep_every=2",
                     "validate.every=0",
                     "validate.sample_every=0",
                     *(f"recipe.{name}.batch=2" for name in ("autoencoder", "context")),

@@ -49,9 +49,7 @@ def train(shards: Path, folder: Path, steps: int, *more: str) -> subprocess.Comp
     )
 
 
-def start_ranks(
-    count: int, shards: Path, folder: Path, steps: int, *more: str
-) -> list[Started]:
+def start_ranks(count: int, shards: Path, folder: Path, steps: int, *more: str) -> list[Started]:
     """Start ranks as torchrun would, each with a log of its own beside `folder`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

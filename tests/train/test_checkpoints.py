@@ -160,6 +160,16 @@ def tear_off(path, count):
         (lambda folder: (folder / "optimizer.safetensors").unlink(), "optimizer.safetensors"),
         (lambda folder: (folder / "ema.safetensors").unlink(), "ema.safetensors"),
     ],
+    ids=[
+        "no state",
+        "torn state",
+        "torn weights",
+        "empty weights",
+        "torn averages",
+        "no weights",
+        "no moments",
+        "no averages",
+    ],
 )
 def test_a_damaged_one_is_passed_over_and_told(checkpoints, saved, capsys, damage, told):
     newest = checkpoints.newest()
@@ -182,7 +192,9 @@ def test_a_damaged_one_is_written_anew_when_its_step_comes(checkpoints, saved):
     checkpoints.save(2, training, {})
     checkpoints.wait()
     assert checkpoints.newest() == newest
-    assert_equal(load_file(newest / "weights.safetensors"), training.tensors()["weights.safetensors"])
+    assert_equal(
+        load_file(newest / "weights.safetensors"), training.tensors()["weights.safetensors"]
+    )
 
 
 def test_the_newest_and_multiples_are_kept(tmp_path):

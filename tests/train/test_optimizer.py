@@ -66,7 +66,7 @@ def test_a_gradient_that_is_not_finite_shows_in_its_group(value):
     assert odd == {"", "image_projector"}
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1.0, 1e4])
 def test_clipping_is_that_of_pytorch(scale):
     ours, theirs = parameters(scale=scale), parameters(scale=scale)
     norm = gradient_norms(ours, Ranks())[""]
@@ -75,7 +75,7 @@ def test_clipping_is_that_of_pytorch(scale):
     assert norm == pytest.approx(expected.item(), rel=1e-6)
     for name in GROUPS:
         assert torch.allclose(ours[name].grad, theirs[name].grad, rtol=2e-6, atol=0)
-    assert gradient_norms(ours, Ranks())[""] <= max(0.5, 0)
+    assert gradient_norms(ours, Ranks())[""] <= 0.5 * (1 + 1e-6)
 
 
 def test_small_gradients_are_left_to_the_bit():
@@ -104,7 +104,10 @@ def test_the_optimizer_is_adamw_with_the_settings():
 
 def test_averages_in_closed_form():
     """After n updates: d^n x_0 + (1 - d) * sum of d^(n-i) x_i."""
-    trained = {"a": torch.nn.Parameter(torch.tensor([1.0, -2.0])), "b": torch.nn.Parameter(torch.ones(()))}
+    trained = {
+        "a": torch.nn.Parameter(torch.tensor([1.0, -2.0])),
+        "b": torch.nn.Parameter(torch.ones(())),
+    }
     ema = Ema(trained, decay=0.9)
     history = [trained["a"].detach().clone()]
     for i in range(1, 31):
