@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 TEMPORARY_SUFFIX = ".partial"
+UMASK = os.umask(0)  # can only be read by being set
+os.umask(UMASK)
 SECONDS_OF_DOUBT = 24 * 3600.0  # for which a file of another machine may still be written
 
 
@@ -115,6 +117,7 @@ def write_tensors(
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(own, temporary, metadata)
+            os.chmod(temporary, 0o666 & ~UMASK)  # as any other file; safetensors makes it private
         except safetensors.SafetensorError as error:
             code = re.search(r"os error (\d+)", str(error))
             if code is None:

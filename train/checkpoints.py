@@ -13,8 +13,8 @@ generator is saved: there is none (see `dynamicrafter.draws`).
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,8 @@ class Checkpoints:
         self.folder = folder
         self._leads = leads
         self._keep_last, self._keep_every = keep_last, keep_every
-        self._writer: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
         self._buffers: dict[tuple[str, str], Tensor] = {}
 
     def save(self, step: int, training: Training, state: dict[str, Any]) -> None:
@@ -94,8 +94,7 @@ class Checkpoints:
             return
         self._check_room(tensors)
         content = {**state, "step": step, "files": sorted(tensors)}
-        self._writer = threading.Thread(target=self._write, args=(step, tensors, content))
-        self._writer.start()
+        self._writing = self._writer.submit(self._write, step, tensors, content)
 
     def wait(self) -> None:
         """Wait for the checkpoint that is being written.
@@ -103,12 +102,13 @@ class Checkpoints:
         Raises:
             OSError: it could not be written.
         """
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Let the checkpoint that is being written come to its end, good or bad; save no more."""
+        self._writer.shutdown()
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint; damaged ones are passed over, and told."""
@@ -140,17 +140,14 @@ class Checkpoints:
             )
 
     def _write(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict) -> None:
-        try:
-            target = self.folder / f"step-{step:08d}"
-            if target.exists():  # damaged, or of a run that went further than its metrics
-                shutil.rmtree(target)
-            with files.atomic_folder(target) as partial:
-                for name, part in tensors.items():
-                    files.write_tensors(partial / name, part)
-                files.write_json(partial / STATE, state)
-            self._prune(self._keep_last)
-        except BaseException as failure:  # noqa: BLE001 - raised by `wait`, in the loop
-            self._failure = failure
+        target = self.folder / f"step-{step:08d}"
+        if target.exists():  # damaged, or of a run that went further than its metrics
+            shutil.rmtree(target)
+        with files.atomic_folder(target) as partial:
+            for name, part in tensors.items():
+                files.write_tensors(partial / name, part)
+            files.write_json(partial / STATE, state)
+        self._prune(self._keep_last)
 
     def keep_newest(self) -> None:
         """Remove all but the newest, and those that `keep_every` divides: the stage is over."""
@@ -158,10 +155,13 @@ class Checkpoints:
             self._prune(1)
 
     def _prune(self, count: int) -> None:
-        whole_ones = sorted(path for path in self.folder.glob("step-*") if not _trouble(path))
-        for old in whole_ones[:-count]:
-            if not self._keep_every or step_of(old) % self._keep_every:
-                shutil.rmtree(old)
+        found = sorted(self.folder.glob("step-*"))
+        whole_ones = [path for path in found if not _trouble(path)]
+        kept = {*whole_ones[-count:]}
+        if self._keep_every:
+            kept |= {path for path in whole_ones if step_of(path) % self._keep_every == 0}
+        for other in set(found) - kept:
+            shutil.rmtree(other)
 
 
 def step_of(checkpoint: Path) -> int:

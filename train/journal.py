@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamicrafter import files, tracking
+from train.stopwatch import PHASES
 
 METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
 UNTRACKED = ("step", "samples_seen", "clips", "replaced")
@@ -103,8 +104,17 @@ def loss_summary(folder: Path) -> dict[str, Any]:
         "first_loss": sum(losses[:tenth]) / tenth,
         "last_loss": sum(losses[-tenth:]) / tenth,
         "seconds": rows[-1]["seconds"],
+        "phases": _phase_shares(rows),
         "replaced_clips": sorted({key for row in rows for key in row.get("replaced", [])}),
     }
+
+
+def _phase_shares(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Where the steps went: the share of each phase in their time, the largest first."""
+    spent = {phase: sum(row.get(f"seconds/{phase}", 0.0) for row in rows) for phase in PHASES}
+    whole = sum(spent.values()) or 1.0
+    ordered = sorted(spent, key=spent.__getitem__, reverse=True)
+    return {phase: round(spent[phase] / whole, 4) for phase in ordered if spent[phase]}
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

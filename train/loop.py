@@ -79,6 +79,7 @@ def train_stage(
     step_of.train()
     with (
         stop_requests() as stop,
+        contextlib.closing(checkpoints),
         profiler(settings.profile, context.folder, step) as after_step,
         _progress(settings, step, ranks) as advance,
     ):
@@ -134,13 +135,16 @@ def train_stage(
                 with watch("save"):
                     checkpoints.save(step, training, state)
                 journal.checkpoint(step, state)
-            if stopping and not is_last:
+            if stopping:
                 checkpoints.wait()
                 raise KeyboardInterrupt
             if validator and validator.is_due(step, settings.steps):
                 validator.run(step, training, journal, at_end=is_last)
                 step_of.train()
                 watch.read()  # validation is no part of a step
+        if any(parallel.gathered(ranks, stop.made)):  # during the last validation
+            checkpoints.wait()
+            raise KeyboardInterrupt
     checkpoints.wait()
     checkpoints.keep_newest()
     step_of.train(False)
@@ -199,9 +203,9 @@ def _not_finite(
     odd = [key for key, value in zip(keys, values, strict=True) if not math.isfinite(value)]
     groups = [group for group, norm in norms.items() if group and not math.isfinite(norm)]
     return (
-        f"stage {settings.name}, step {step}: loss {loss}, gradient norm {norms['']} "
+        f"stage {settings.name}, step {step + 1}: loss {loss}, gradient norm {norms['']} "
         f"(not finite: {', '.join(groups) or 'no group'}; clips {', '.join(odd or keys)}); "
-        "the step was not taken"
+        "the step was not taken; lower learning_rate, or look at these clips"
     )
 
 

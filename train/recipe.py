@@ -23,10 +23,9 @@ from dynamicrafter import files, tracking
 from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_state
-from dynamicrafter.shards import ShardReader
 from train import parallel
 from train.context import Context
-from train.data import Clips, Positions, check_batch, open_clips, stage_windows
+from train.data import Clips, Positions, check_batch, open_clips, open_held_out, stage_windows
 from train.handover import PREVIOUS, locate, save_reports
 from train.journal import Journal, loss_summary
 from train.loop import train_stage
@@ -43,7 +42,8 @@ from train.stage import (
     stage_settings,
 )
 from train.step import Fit, Step
-from train.validator import open_validator
+from train.stopping import interrupting_signals
+from train.validator import open_validator, validation_settings
 
 EMA_FOLDER = "ema"
 
@@ -70,7 +70,9 @@ def inputs(config: DictConfig) -> dict[str, str]:
         Positions(0, 1, settings.batch, ranks.rank, ranks.count, settings.microbatch)
     digests = dict(clips.digests)
     if config.validation:
-        digests["validation"] = ShardReader(config.validation).digest
+        validation_settings(config, interpolation=False)
+        for name, digest in open_held_out(config).digests.items():
+            digests[name.replace("data", "validation", 1)] = digest
     for name in config.recipe.stages:
         for source in config.recipe[name].start:
             if source["from"] != PREVIOUS:
@@ -96,7 +98,11 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     ranks = parallel.ranks_here()
     device = parallel.own_device(config.device, ranks)
-    with parallel.joined(ranks, device), _tracker(config, folder, ranks) as tracker:
+    with (
+        interrupting_signals(),
+        parallel.joined(ranks, device),
+        _tracker(config, folder, ranks) as tracker,
+    ):
         run = Run(config, folder, open_clips(config), ranks, device, tracker)
         summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
         previous = None
@@ -153,8 +159,10 @@ def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str,
         step = Step(model, objective, run.device, _fit(run, name, objective), ranks)
         validator = open_validator(config, name, model, objective, step, context)
         training = train_stage(step, windows, settings, context, journal, validator)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise MachineError(advice_for_oom(config, name, str(error))) from None
+    except (MemoryError, RuntimeError) as error:
+        if (said := _out_of_memory(error)) is None:
+            raise
+        raise MachineError(advice_for_oom(config, name, said)) from None
     if "autoencoder" in config.recipe[name].trainable:
         model_config["scale_factor"] = latent_scale(model, windows, config.seed)
     trained = {n: parallel.whole(p.detach()).cpu() for n, p in training.trained.items()}
@@ -173,6 +181,14 @@ def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str,
         return result
 
     return parallel.from_leader(ranks, end)
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
+    """What an error says if it is a want of memory; the host's has no kind of its own in torch."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return str(error) or "MemoryError"
+    _, found, said = str(error).partition("DefaultCPUAllocator: ")
+    return said if found else None
 
 
 def _fit(run: Run, name: str, objective: Objective) -> Fit:
@@ -198,6 +214,8 @@ def _finish(run: Run, last: Path, summary: dict[str, Any]) -> None:
     run.tracker.summary(_flat(summary))
     files.write_json(run.folder / "summary.json", summary)
     for stage in summary["stages"]:
+        shares = ", ".join(f"{phase} {share:.0%}" for phase, share in stage["phases"].items())
+        say(f"{stage['name']}: where the steps went: {shares}")
         if stage["replaced_clips"]:
             say(f"{stage['name']}: {len(stage['replaced_clips'])} clips could not be read")
 
@@ -210,7 +228,8 @@ def _judge_autoencoder(run: Run, result: Path) -> dict[str, Any]:
     """PSNR and a picture of the autoencoder on frames that no stage has seen."""
     picture = run.folder / "reconstruction.png"
     model = load_model(result)
-    quality = reconstruction_quality(model, ShardReader(run.config.validation), picture)
+    held_out = open_held_out(run.config).sets[0]
+    quality = reconstruction_quality(model, held_out.frames.reader, picture)
     if quality["media_may_be_passed_on"] or run.config.allow_media:
         words = "held-out frames above, decoded below"
         run.tracker.image("autoencoder/reconstruction", picture, words)

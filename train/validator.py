@@ -3,14 +3,14 @@
 The validation itself is `train/validation/`; here it meets the ranks, the averages and the journal.
 """
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter.animate import Sampling
 from dynamicrafter.model.animation import AnimationModel
 from train import parallel
 from train.checkpoints import Training
 from train.context import Context
-from train.data import ClipWindows, Window, open_clips
+from train.data import ClipWindows, Window, open_held_out
 from train.journal import Journal
 from train.objectives import Diffusion, Objective
 from train.step import Step
@@ -112,11 +112,8 @@ def open_validator(
     settings = validation_settings(config, objective.interpolation)
     if not settings.every and not settings.sample_every:
         return None
-    data = config.copy()
-    with open_dict(data):
-        data.data, data.balance = config.validation, None
     window = Window(model.config.frames, tuple(config.recipe[stage].frame_stride))
-    windows = ClipWindows(open_clips(data), settings.seed, STREAM, window)
+    windows = ClipWindows(open_held_out(config), settings.seed, STREAM, window)
     fixed = load_fixed(windows, settings)
     return Validator(
         model, objective, step_of, fixed, settings, context, allow_media=config.allow_media

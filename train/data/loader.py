@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dynamicrafter.errors import InputError, MachineError, ToolkitError
 from train.data.windows import ClipWindows
+from train.stopping import kept_from_children
 
 PREFETCHED = 3  # batches that each worker holds ready
 
@@ -134,7 +135,7 @@ def _batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterat
         prefetch_factor=PREFETCHED if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    with _own_child_signal():
+    with _own_child_signal(), kept_from_children():
         ready = iter(loader)
     while (batch := _next(ready)) is not None:
         if isinstance(batch, ToolkitError):

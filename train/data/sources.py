@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dynamicrafter.assets import cache_folder
 from dynamicrafter.errors import InputError
@@ -34,6 +34,14 @@ def open_clips(config: DictConfig) -> Clips:
         name = "data" if len(named) == 1 else f"data/{path}"
         sets.append(DataSet(name, ClipFrames(reader, size, config.keep_decoded), weight))
     return Clips(tuple(sets), config.shuffle_shards, balance)
+
+
+def open_held_out(config: DictConfig) -> Clips:
+    """Open what `config` validates on: `validation`, otherwise as `open_clips`."""
+    held_out = config.copy()
+    with open_dict(held_out):
+        held_out.data, held_out.balance = config.validation, None
+    return open_clips(held_out)
 
 
 def stage_windows(clips: Clips, config: DictConfig, stage: str) -> ClipWindows:
