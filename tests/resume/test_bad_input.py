@@ -21,6 +21,8 @@ from train import loop
 from train.journal import read_rows
 from train.which_clips import clips_of_step
 
+pytestmark = pytest.mark.slow
+
 KEYS = [f"clip-{i:02d}" for i in range(10)]
 BAD = "clip-03"
 TAR = "train-000000.tar"
@@ -57,6 +59,7 @@ def content(folder):
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+@pytest.mark.sample
 def test_changed_settings_are_refused_by_name(shards, half_done, capsys):
     before = content(half_done)
     assert train_here(shards, half_done, "seed=7", "recipe.joint.learning_rate=1e-3") == 2
@@ -92,6 +95,7 @@ def exchanged(data):
     (data / TAR).write_bytes((data / TAR).read_bytes()[::-1])
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

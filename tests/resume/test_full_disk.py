@@ -13,6 +13,8 @@ from tests.resume.in_process import assert_one_line, checkpoints_of, names, trai
 from tests.train.small_runs import assert_same_training, stage
 from train import checkpoints, journal
 
+pytestmark = pytest.mark.slow
+
 DiskUsage = collections.namedtuple("DiskUsage", "total used free")
 
 

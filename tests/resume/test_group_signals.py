@@ -11,6 +11,8 @@ from tests.resume.in_process import SMALLER, assert_one_line, checkpoints_of, na
 from tests.train.small_runs import arguments
 from train.stopping import SIGNALS, kept_from_children
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_they_are_blocked_in_the_block_alone(number):

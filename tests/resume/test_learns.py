@@ -20,7 +20,7 @@ def folder(real_shards, other_shards, tmp_path_factory):  # noqa: F811 - fixture
     folder = tmp_path_factory.mktemp("learning") / "run"
     result = run(
         "train", "+experiment=demo/train", f"data={real_shards}", f"validation={other_shards}",
-        f"run_dir={folder}", "on_change=refuse", "tracking=disabled",
+        f"run_dir={folder}", "on_change=refuse", "tracking=disabled", "threads=1",
         "recipe.stages=[autoencoder, joint]", "recipe.autoencoder.steps=80",
         "recipe.joint.steps=40", "recipe.joint.batch=2", "recipe.joint.learning_rate=1e-3",
         "validate.clips=4", "validate.strata=3", "validate.every=20", "validate.samples=2",

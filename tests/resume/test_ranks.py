@@ -12,6 +12,8 @@ from tests.train.small_runs import (
     wait_for_step,
 )
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 ALIKE = ("microbatch=1", "recipe.joint.learning_rate=1e-4")
 
@@ -37,6 +39,7 @@ def assert_alike(first, second, tolerance=1e-6):
         assert again == pytest.approx(loss, rel=tolerance)
 
 
+@pytest.mark.sample
 def test_two_ranks_take_the_same_steps(shards, alone, tmp_path):
     """To the bit: the sums of gradients are of the same micro-batches in the same order."""
     folder = together(shards, tmp_path / "run")
@@ -44,6 +47,7 @@ def test_two_ranks_take_the_same_steps(shards, alone, tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.sample
 def test_sharded_ranks_take_the_same_steps(shards, alone, tmp_path):
     folder = together(shards, tmp_path / "run", "parallel=fsdp", "recompute=full")
     assert_alike(alone, folder)
@@ -75,6 +79,7 @@ def test_micro_batches_and_recomputing_change_rounding_only(shards, alone, tmp_p
     assert_alike(alone, tmp_path / "run", tolerance=1e-5)
 
 
+@pytest.mark.sample
 def test_when_a_rank_dies_the_other_ends_and_says_so(shards, tmp_path):
     folder = tmp_path / "run"
     ranks = start_ranks(2, shards, folder, 500, *ALIKE)

@@ -27,6 +27,8 @@ from train.stopping import SIGNALS
 from train.validator import Validator
 from train.which_clips import clips_of_step
 
+pytestmark = pytest.mark.slow
+
 INTERRUPTED = "interrupted; the same command goes on where it stopped"
 
 
@@ -76,6 +78,7 @@ def at_step(monkeypatch):
     return install
 
 
+@pytest.mark.sample
 def test_a_signal_ends_with_the_step_and_its_checkpoint(shards, folder, goes_on, at_step, capsys):
     """The signal comes in the middle of step 3; there would be no checkpoint before step 4."""
 
@@ -198,6 +201,7 @@ class Signalled(Validator):
         send(signal.SIGUSR1)
 
 
+@pytest.mark.sample
 def test_a_loss_that_is_not_finite_stops_before_the_step(shards, folder, goes_on, at_step, capsys):
     def act(step, losses):
         return losses * torch.tensor([1.0, torch.nan])

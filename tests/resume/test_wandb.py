@@ -10,6 +10,8 @@ from tests.commands.kills import kill, start
 from tests.test_tracking import read_back
 from tests.train.small_runs import arguments, stage, steps_of, train, wait_for_step
 
+pytestmark = [pytest.mark.slow, pytest.mark.sample]
+
 STEPS = 12
 MORE = (
     "tracking=offline", "allow_media=true", "validate.clips=2", "validate.strata=2",
@@ -72,4 +74,6 @@ def test_validation_samples_config_and_provenance_are_in_it(folder, records):
 def test_a_checkpoint_names_its_run(folder):
     state = json.loads(next((stage(folder) / "checkpoints").glob("*/state.json")).read_text())
     assert state["wandb"] == json.loads((folder / "tracking.json").read_text())["id"]
-    assert state["data"] == {"data": json.loads((folder / "run.json").read_text())["inputs"]["data"]}
+    assert state["data"] == {
+        "data": json.loads((folder / "run.json").read_text())["inputs"]["data"]
+    }

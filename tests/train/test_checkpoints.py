@@ -207,8 +207,8 @@ def test_the_newest_and_multiples_are_kept(tmp_path):
     assert names(tmp_path) == [f"step-{step:08d}" for step in (4, 8, 10, 11)]
 
 
-def test_damaged_ones_do_not_count_as_kept(tmp_path):
-    checkpoints = Checkpoints(tmp_path, leads=True, keep_last=1)
+def test_damaged_ones_do_not_count_as_kept_and_are_cleared_away(tmp_path):
+    checkpoints = Checkpoints(tmp_path, leads=True, keep_last=2)
     training = make_training()
     take_step(training, 0)
     for step in (1, 2):
@@ -217,7 +217,7 @@ def test_damaged_ones_do_not_count_as_kept(tmp_path):
     (tmp_path / "step-00000002" / "state.json").unlink()
     checkpoints.save(3, training, {})
     checkpoints.wait()
-    assert names(tmp_path) == ["step-00000002", "step-00000003"]
+    assert names(tmp_path) == ["step-00000001", "step-00000003"]
 
 
 def test_the_old_one_goes_only_when_the_new_one_is_whole(tmp_path, monkeypatch):

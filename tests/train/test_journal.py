@@ -175,6 +175,7 @@ def test_captions_with_any_line_break_stay_one_row(journal, tmp_path):
 
 def test_the_summary_is_of_the_first_and_last_tenth(tmp_path):
     rows = [{"step": s, "loss": float(s), "seconds": 3.0 * s} for s in range(1, 31)]
+    rows = [{**row, "seconds/data": 0.5, "seconds/backward": 1.5} for row in rows]
     rows[4]["replaced"], rows[9]["replaced"] = ["b", "a"], ["a"]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert loss_summary(tmp_path) == {
@@ -182,5 +183,6 @@ def test_the_summary_is_of_the_first_and_last_tenth(tmp_path):
         "first_loss": 2.0,
         "last_loss": 29.0,
         "seconds": 90.0,
+        "phases": {"backward": 0.75, "data": 0.25},
         "replaced_clips": ["a", "b"],
     }
