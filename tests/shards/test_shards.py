@@ -88,7 +88,7 @@ def test_works_in_other_processes_and_after_pickling(tmp_path):
     write(tmp_path)
     reader = ShardReader(tmp_path)
     assert pickle.loads(pickle.dumps(reader))[3] == samples()[3]
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         texts = pool.map(read_one, [(reader, i) for i in range(7)])
     assert texts == [sample.text for sample in samples()]
 

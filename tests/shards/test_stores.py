@@ -128,7 +128,7 @@ def bytes_in_if_there(folder):
 
 
 def test_several_processes_share_a_cache_and_its_bound(tmp_path):
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         most = pool.map(put_many, [(tmp_path / "cache", start) for start in (0, 20, 40)])
     # listing is not one moment: what was removed and what came may both be counted
     assert max(most) <= 13_000
