@@ -146,8 +146,11 @@ def _batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterat
 def _next(ready: Iterator) -> Batch | ToolkitError | None:
     try:
         return next(ready, None)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        # Of the latter three one comes where a worker dies while a batch is being taken from it.
+        said = str(error)
+        told = "DataLoader worker" in said and "exited unexpectedly" in said
+        if isinstance(error, RuntimeError) and not told:
             raise
         raise MachineError(
             "a loader process was killed, likely for want of memory or of shared memory "
