@@ -29,7 +29,7 @@ from dynamicrafter.images import as_image, fit
 from dynamicrafter.items import Item
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.gates import check_factors, scaled_gates
-from dynamicrafter.model.placement import Placement
+from dynamicrafter.model.placement import AsItIs, Placement
 from dynamicrafter.model.pretrained import Pretrained, load_model
 
 MODES = ("animate", "interp", "loop")
@@ -133,16 +133,10 @@ class Animator:
         placement: where its parts lie, and the precision.
     """
 
-    def __init__(
-        self,
-        model: AnimationModel,
-        device: torch.device | None = None,
-        precision: str = "fp32",
-        offload: bool | str = False,
-    ):
-        """Wrap a model; the defaults leave it where it is and as it is (see `Placement`)."""
+    def __init__(self, model: AnimationModel, placement: Placement | AsItIs | None = None):
+        """Wrap a model; without a placement it stays where it is and as it is."""
         self.model = model
-        self.placement = Placement(model, device or model.device, precision, offload)
+        self.placement = placement or AsItIs(model.device)
 
     @classmethod
     def from_pretrained(
@@ -167,7 +161,8 @@ class Animator:
             InputError: no such model or device, or weights that are not what the config says.
         """
         place = choose_device(device)
-        return cls(load_model(source, kind=kind), place, precision, offload)
+        model = load_model(source, kind=kind)
+        return cls(model, Placement(model, place, precision, offload))
 
     def __call__(
         self,

@@ -12,12 +12,14 @@ import contextlib
 import gc
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from dynamicrafter import files, tracking
 from dynamicrafter.command import say
@@ -34,7 +36,9 @@ from train.parallel import Ranks
 from train.plan import advice_for_oom, flops_per_clip
 from train.precision import choose_precision
 from train.reconstruction import latent_scale, reconstruction_quality
+from train.settings import Settings
 from train.stage import (
+    Beginning,
     begin_stage,
     check_stage,
     of_stage,
@@ -81,7 +85,7 @@ def inputs(config: DictConfig) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Shared:
     """What the stages of a run share."""
 
     config: DictConfig
@@ -103,73 +107,44 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         parallel.joined(ranks, device),
         _tracker(config, folder, ranks) as tracker,
     ):
-        run = Run(config, folder, open_clips(config), ranks, device, tracker)
+        shared = Shared(config, folder, open_clips(config), ranks, device, tracker)
         summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
         previous = None
         for number, name in enumerate(config.recipe.stages, 1):
             place = folder / "stages" / f"{number:02d}-{name}"
-            summary["stages"].append(_stage(run, name, place, previous))
+            summary["stages"].append(_stage(shared, name, place, previous))
             previous = place
         if ranks.leads:
-            _finish(run, previous, summary)
+            _finish(shared, previous, summary)
     return summary
 
 
-def _tracker(config: DictConfig, folder: Path, ranks: Ranks):
+def _tracker(
+    config: DictConfig, folder: Path, ranks: Ranks
+) -> contextlib.AbstractContextManager[tracking.Run | None]:
     if not ranks.leads:
         return contextlib.nullcontext()
     plain = OmegaConf.to_container(config, resolve=True)
     return tracking.open_run(config.tracking, folder, "train", plain, from_the_start=True)
 
 
-def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str, Any]:
+def _stage(shared: Shared, name: str, place: Path, previous: Path | None) -> dict[str, Any]:
     """Train one stage in `place` unless it is whole; returns its part of the summary."""
-    config, ranks = run.config, run.ranks
-    settings = stage_settings(config, name)
-    journal = Journal(place, name, run.tracker, settings.first_step)
+    ranks, settings = shared.ranks, stage_settings(shared.config, name)
+    journal = Journal(place, name, shared.tracker, settings.first_step)
     if parallel.from_leader(ranks, (place / "stage.json").exists):
         journal.begin_at(settings.steps)
         return files.read_json(place / "stage.json")
     place.mkdir(parents=True, exist_ok=True)
 
-    beginning = begin_stage(config, name, previous)
-    model, objective = beginning.model, stage_objective(config, name)
-    model_config, counts = beginning.config, beginning.counts
-    # On the device the frozen tensors may be lowered to bf16; what is saved are these.
-    original = model.state_dict() if ranks.leads else {}
+    beginning = begin_stage(shared.config, name, previous)
     if ranks.leads:
         save_reports(place, beginning.reports)
-    windows = stage_windows(run.clips, config, name)
-    context = Context(
-        folder=place,
-        device=run.device,
-        ranks=ranks,
-        provenance={
-            "config": {
-                "model": beginning.config,
-                "stage": OmegaConf.to_container(config.recipe[name], resolve=True),
-            },
-            "data": run.clips.digests,
-            "start": [report["sha256"] for report in beginning.reports],
-            "wandb": run.tracker.id if run.tracker else None,
-        },
-        flops_per_clip=flops_per_clip(config, name) if run.device.type == "cuda" else None,
-    )
-    try:
-        step = Step(model, objective, run.device, _fit(run, name, objective), ranks)
-        validator = open_validator(config, name, model, objective, step, context)
-        training = train_stage(step, windows, settings, context, journal, validator)
-    except (MemoryError, RuntimeError) as error:
-        if (said := _out_of_memory(error)) is None:
-            raise
-        raise MachineError(advice_for_oom(config, name, said)) from None
-    if "autoencoder" in config.recipe[name].trainable:
-        model_config["scale_factor"] = latent_scale(model, windows, config.seed)
-    trained = {n: parallel.whole(p.detach()).cpu() for n, p in training.trained.items()}
-    averaged = {}
-    if training.ema:
-        averaged = {n: parallel.whole(p).cpu() for n, p in training.ema.average.items()}
-    del model, step, validator, training, beginning
+    # On the device the frozen tensors may be lowered to bf16; what is saved are these.
+    original = beginning.model.state_dict() if ranks.leads else {}
+    counts = beginning.counts
+    trained, averaged, model_config = _train(shared, name, beginning, settings, journal, place)
+    del beginning
     gc.collect()  # the next stage needs the room
 
     def end() -> dict[str, Any]:
@@ -183,6 +158,62 @@ def _stage(run: Run, name: str, place: Path, previous: Path | None) -> dict[str,
     return parallel.from_leader(ranks, end)
 
 
+def _train(
+    shared: Shared,
+    name: str,
+    beginning: Beginning,
+    settings: Settings,
+    journal: Journal,
+    place: Path,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Train a stage's model; returns what was trained, its averages, and the model's config."""
+    config, model = shared.config, beginning.model
+    objective = stage_objective(config, name)
+    windows = stage_windows(shared.clips, config, name)
+    context = _context(shared, name, beginning, place)
+    with _advice_on_memory(config, name):
+        step = Step(model, objective, shared.device, _fit(shared, name, objective), shared.ranks)
+        validator = open_validator(config, name, model, objective, step, context)
+        training = train_stage(step, windows, settings, context, journal, validator)
+    model_config = dict(beginning.config)
+    if "autoencoder" in config.recipe[name].trainable:
+        model_config["scale_factor"] = latent_scale(model, windows, config.seed)
+    averages = training.ema.average if training.ema else {}
+    trained, averaged = (
+        {key: parallel.whole(tensor.detach()).cpu() for key, tensor in part.items()}
+        for part in (training.trained, averages)
+    )
+    return trained, averaged, model_config
+
+
+def _context(shared: Shared, name: str, beginning: Beginning, place: Path) -> Context:
+    stage = OmegaConf.to_container(shared.config.recipe[name], resolve=True)
+    on_gpu = shared.device.type == "cuda"
+    return Context(
+        folder=place,
+        device=shared.device,
+        ranks=shared.ranks,
+        provenance={
+            "config": {"model": beginning.config, "stage": stage},
+            "data": shared.clips.digests,
+            "start": [report["sha256"] for report in beginning.reports],
+            "wandb": shared.tracker.id if shared.tracker else None,
+        },
+        flops_per_clip=flops_per_clip(shared.config, name) if on_gpu else None,
+    )
+
+
+@contextlib.contextmanager
+def _advice_on_memory(config: DictConfig, name: str) -> Iterator[None]:
+    """Say what to lower where memory runs out inside the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if (said := _out_of_memory(error)) is None:
+            raise
+        raise MachineError(advice_for_oom(config, name, said)) from None
+
+
 def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
     """What an error says if it is a want of memory; the host's has no kind of its own in torch."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -191,28 +222,28 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
     return said if found else None
 
 
-def _fit(run: Run, name: str, objective: Objective) -> Fit:
-    config = run.config
-    wanted = parallel.choose_parallel(config.parallel, run.ranks)
+def _fit(shared: Shared, name: str, objective: Objective) -> Fit:
+    config = shared.config
+    wanted = parallel.choose_parallel(config.parallel, shared.ranks)
     if wanted == "fsdp" and isinstance(objective, Reconstruction):
         wanted = "ddp"  # an autoencoder is small, and is not trained through its `forward`
     return Fit(
-        precision=choose_precision(config.precision, run.device),
+        precision=choose_precision(config.precision, shared.device),
         recompute=of_stage(config.recompute, name) or "none",
         offload=bool(config.offload),
         parallel=wanted,
     )
 
 
-def _finish(run: Run, last: Path, summary: dict[str, Any]) -> None:
+def _finish(shared: Shared, last: Path, summary: dict[str, Any]) -> None:
     """Judge the autoencoder, publish the model, write the summary."""
     averaged = last / EMA_FOLDER
     result = averaged if averaged.exists() else last
-    if run.config.validation and _trains_autoencoder(run.config):
-        summary["autoencoder"] = _judge_autoencoder(run, result)
-    _publish(result, run.folder / "model")
-    run.tracker.summary(_flat(summary))
-    files.write_json(run.folder / "summary.json", summary)
+    if shared.config.validation and _trains_autoencoder(shared.config):
+        summary["autoencoder"] = _judge_autoencoder(shared, result)
+    _publish(result, shared.folder / "model")
+    shared.tracker.summary(_flat(summary))
+    files.write_json(shared.folder / "summary.json", summary)
     for stage in summary["stages"]:
         shares = ", ".join(f"{phase} {share:.0%}" for phase, share in stage["phases"].items())
         say(f"{stage['name']}: where the steps went: {shares}")
@@ -224,15 +255,15 @@ def _trains_autoencoder(config: DictConfig) -> bool:
     return any("autoencoder" in config.recipe[name].trainable for name in config.recipe.stages)
 
 
-def _judge_autoencoder(run: Run, result: Path) -> dict[str, Any]:
+def _judge_autoencoder(shared: Shared, result: Path) -> dict[str, Any]:
     """PSNR and a picture of the autoencoder on frames that no stage has seen."""
-    picture = run.folder / "reconstruction.png"
+    picture = shared.folder / "reconstruction.png"
     model = load_model(result)
-    held_out = open_held_out(run.config).sets[0]
+    held_out = open_held_out(shared.config).sets[0]
     quality = reconstruction_quality(model, held_out.frames.reader, picture)
-    if quality["media_may_be_passed_on"] or run.config.allow_media:
+    if quality["media_may_be_passed_on"] or shared.config.allow_media:
         words = "held-out frames above, decoded below"
-        run.tracker.image("autoencoder/reconstruction", picture, words)
+        shared.tracker.image("autoencoder/reconstruction", picture, words)
     return quality
 
 

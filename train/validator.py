@@ -10,7 +10,7 @@ from dynamicrafter.model.animation import AnimationModel
 from train import parallel
 from train.checkpoints import Training
 from train.context import Context
-from train.data import ClipWindows, Window, open_held_out
+from train.data import ClipWindows, open_held_out, stage_window
 from train.journal import Journal
 from train.objectives import Diffusion, Objective
 from train.step import Step
@@ -112,7 +112,7 @@ def open_validator(
     settings = validation_settings(config, objective.interpolation)
     if not settings.every and not settings.sample_every:
         return None
-    window = Window(model.config.frames, tuple(config.recipe[stage].frame_stride))
+    window = stage_window(config, stage)
     windows = ClipWindows(open_held_out(config), settings.seed, STREAM, window)
     fixed = load_fixed(windows, settings)
     return Validator(

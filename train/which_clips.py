@@ -16,6 +16,7 @@ from dynamicrafter.command import compose, exit_code
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json
 from dynamicrafter.runs import RUN
+from dynamicrafter.text_table import table_lines
 from train.data import Clips, Place, open_clips, stage_windows
 
 COLUMNS = ("number", "key", "data", "category", "frames", "stride", "fps")
@@ -102,11 +103,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         first, last = row["frames"]
         shown = {**row, "frames": f"{first}-{last} of {row['clip_frames']}"}
         cells.append([" ".join(str(shown[name]).split()) for name in names])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
+    return table_lines(cells, "l" * len(names), indent="")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any
 
 from curation.commands.estimate import PASSES, Fleet, estimate
 from curation.commands.probe import draw, probe_clips
-from curation.commands.text_table import table_lines
 from curation.passes.listing import source_inputs
 from curation.passes.opted_out import read_ids, without_opted_out
 from curation.recipe import as_settings, plain, read_recipe
@@ -23,6 +22,7 @@ from curation.tables import digest_rows
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, write_json
+from dynamicrafter.text_table import table_lines
 
 PLAN = "plan.json"
 _KNOBS = 4  # that are told; all are in plan.json

@@ -8,7 +8,6 @@ from typing import Any
 
 from curation.commands import survey
 from curation.commands.survey import Progress
-from curation.commands.text_table import byte_text, table_lines, time_text
 from curation.passes import listing
 from curation.passes.decide import DECISIONS, FUNNEL
 from curation.pipeline import listing_digest
@@ -18,6 +17,7 @@ from dynamicrafter.command import compose, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json
 from dynamicrafter.runs import DONE, RUN
+from dynamicrafter.text_table import byte_text, table_lines, time_text
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 WINDOW_S = 900.0

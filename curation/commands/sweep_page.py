@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from curation.commands.text_table import table_lines
 from dynamicrafter import pages
 from dynamicrafter.pages.tables import number
+from dynamicrafter.text_table import table_lines
 from dynamicrafter.tracking import Run
 
 SHOWN, REASONS = 6, 5  # sources or categories, and reasons, that have a column

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from curation.clip import UNKNOWN, Clip
-from curation.commands.text_table import table_lines
 from curation.commands.verify_file import VERSION, check_file
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.isolation import CRASHED, TIMEOUT, Isolated
@@ -32,6 +31,7 @@ from dynamicrafter.errors import FailedShareError, MediaError
 from dynamicrafter.files import atomic_path, read_json
 from dynamicrafter.progress import progress
 from dynamicrafter.runs import DONE
+from dynamicrafter.text_table import table_lines
 
 OK, OTHER_LENGTH = "ok", "other_length"
 TABLE, REPORT = "verify.parquet", "verify.csv"

@@ -90,6 +90,27 @@ class Placement:
         return {parameter for layer in layers for parameter in layer.parameters()}
 
 
+class AsItIs:
+    """A placement that leaves the model, and the autocast of the caller, as they are.
+
+    For a model in training: its weights are not to be lowered, and those that are kept in bf16 need
+    the autocast. The autoencoder alone computes in fp32, as elsewhere: its weights are fp32, and
+    bf16 would show as bands of colour.
+
+    Attributes:
+        device: where the model is.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def using(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """The context that a part computes in."""
+        if name == "autoencoder":
+            return torch.autocast(self.device.type, enabled=False)
+        return contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def visiting(
     part: nn.Module, device: torch.device, lowered: AbstractSet[torch.Tensor] = frozenset()

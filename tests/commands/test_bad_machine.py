@@ -1,6 +1,5 @@
 """A full disk, a second driver, a corrupt source, a changed config: one line, and it goes on."""
 
-import os
 import subprocess
 
 import pyarrow.parquet as pq
@@ -10,18 +9,6 @@ from dynamicrafter import files
 from tests.commands.runner import partials, run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte; `grow()` makes it large enough."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small tmpfs")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def one_line(answer, code, said):
@@ -34,12 +21,12 @@ def one_line(answer, code, said):
 
 @pytest.mark.sample
 def test_a_full_disk_while_training(small_disk, train_arguments):
-    folder, grow = small_disk
+    folder, resize = small_disk
     arguments = [*train_arguments, f"run_dir={folder / 'run'}"]
     one_line(run(*arguments), 4, "disk is full")
     assert not partials(folder)
     assert not list(folder.rglob("done.json"))
-    grow()
+    resize("2g")
     answer = run(*arguments)
     assert answer.returncode == 0, answer.stderr
 

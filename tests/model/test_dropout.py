@@ -14,6 +14,8 @@ from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.dropout import Dropout, keyed_dropout
 from tests.model.tiny import build, tree
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIGMAS = 4.5  # two-sided 7e-6: the draws are fixed, so a test that passes always does
 WORD = 2**32 - 1
 
@@ -25,14 +27,6 @@ class Pair(nn.Module):
         super().__init__()
         self.first, self.second = Dropout(p), Dropout(p)
         self.weight = nn.Parameter(torch.ones(()))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def kept(numbers, shape=(10_000,), p=0.25, layer="first", seed=3, name="stage/dropout"):

@@ -29,21 +29,17 @@ TAR = "train-000000.tar"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+def profiled(shards, tmp_path_factory):
+    """An undisturbed run with a profile, and every second checkpoint kept."""
+    folder = tmp_path_factory.mktemp("profiled") / "run"
     assert train_here(shards, folder, "profile=2", "checkpoints.keep_every=2") == 0
     return folder
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def half_done(undisturbed, folder):
-    """The undisturbed run as it was after step 4, its stage not whole."""
-    shutil.copytree(undisturbed, folder)
+def half_done(profiled, folder):
+    """The profiled run as it was after step 4, its stage not whole."""
+    shutil.copytree(profiled, folder)
     (folder / "done.json").unlink()
     shutil.rmtree(folder / "model")
     for name in ("stage.json", "model.safetensors", "model.yaml"):
@@ -68,12 +64,12 @@ def test_changed_settings_are_refused_by_name(shards, half_done, capsys):
     assert content(half_done) == before
 
 
-def test_what_fits_the_machine_may_change(shards, half_done, undisturbed, capsys):
+def test_what_fits_the_machine_may_change(shards, half_done, profiled, capsys):
     machine = ("microbatch=1", "recompute=full", "offload=true", "keep_decoded=2")
     others = ("verify_data=true", "checkpoints.keep_last=1")
     assert train_here(shards, half_done, *machine, *others) == 0
     assert "step-00000004, read in" in capsys.readouterr().err
-    found, expected = steps_of(half_done), steps_of(undisturbed)
+    found, expected = steps_of(half_done), steps_of(profiled)
     assert [row[3] for row in found] == [row[3] for row in expected]
     assert [row[1] for row in found] == pytest.approx([row[1] for row in expected], rel=1e-5)
     assert checkpoints_of(half_done) == names(6)
@@ -117,11 +113,11 @@ def test_damaged_shards_are_told_before_the_training(
 
 
 def test_a_clip_that_was_exchanged_is_told_when_it_is_read(
-    shards, undisturbed, folder, tmp_path, capsys
+    shards, profiled, folder, tmp_path, capsys
 ):
     """With verify_data=false. The training goes on as if nothing had been once it is repaired."""
     seen = [
-        [row["key"] for row in clips_of_step(undisturbed, "joint", step, captions=False)]
+        [row["key"] for row in clips_of_step(profiled, "joint", step, captions=False)]
         for step in range(1, STEPS + 1)
     ]
     bad = next(key for key in seen[3] if key not in {*seen[0], *seen[1], *seen[2]})
@@ -136,7 +132,7 @@ def test_a_clip_that_was_exchanged_is_told_when_it_is_read(
 
     (data / TAR).write_bytes(good)
     assert train_here(data, folder) == 0
-    assert_same_training(undisturbed, folder)
+    assert_same_training(profiled, folder)
 
 
 @pytest.fixture
@@ -177,17 +173,17 @@ def test_too_many_unreadable_clips(one_unreadable, folder, capsys, monkeypatch):
     assert "step-00000004, read in" in capsys.readouterr().err
 
 
-def test_the_digest_of_a_steps_clips_can_be_had_from_which_clips(undisturbed):
-    for row in read_rows(stage(undisturbed) / "metrics.jsonl"):
-        clips = clips_of_step(undisturbed, "joint", row["step"], captions=False)
+def test_the_digest_of_a_steps_clips_can_be_had_from_which_clips(profiled):
+    for row in read_rows(stage(profiled) / "metrics.jsonl"):
+        clips = clips_of_step(profiled, "joint", row["step"], captions=False)
         pairs = [(clip["number"], clip["key"]) for clip in clips]
         assert [number for number, _ in pairs] == [2 * row["step"] - 2, 2 * row["step"] - 1]
         assert hashlib.sha256(repr(pairs).encode()).hexdigest()[:16] == row["clips"]
 
 
-def test_a_profile_shows_the_steps_that_were_asked_for(undisturbed):
+def test_a_profile_shows_the_steps_that_were_asked_for(profiled):
     """The first two prepare; `profile=2` records the third and the fourth."""
-    (path,) = stage(undisturbed).glob("profile-*")
+    (path,) = stage(profiled).glob("profile-*")
     assert path.name == "profile-00000003.json"
     events = {event["name"] for event in json.loads(path.read_bytes())["traceEvents"]}
     assert {name for name in events if name.startswith("ProfilerStep")} == {

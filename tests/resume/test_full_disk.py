@@ -2,8 +2,6 @@
 
 import collections
 import errno
-import os
-import subprocess
 
 import pytest
 
@@ -18,28 +16,6 @@ pytestmark = pytest.mark.slow
 DiskUsage = collections.namedtuple("DiskUsage", "total used free")
 
 
-@pytest.fixture(scope="module")
-def undisturbed(shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert train_here(shards, folder) == 0
-    return folder
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system; `size(bytes)` makes it so large."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small tmpfs")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", folder], check=True)
-    yield (
-        folder,
-        lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True),
-    )
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def checkpoint_bytes(folder):
     paths = (stage(folder) / "checkpoints" / names(6)[0]).iterdir()
     return sum(path.stat().st_size for path in paths)
@@ -49,6 +25,7 @@ def checkpoint_bytes(folder):
 def test_a_disk_that_runs_full(shards, undisturbed, small_disk, monkeypatch, capsys):
     """First it is seen beforehand; then, as if another had filled it meanwhile, in mid-save."""
     disk, size = small_disk
+    size("1g")
     folder, one = disk / "run", checkpoint_bytes(undisturbed)
     size(int(1.5 * one))
     assert train_here(shards, folder) == 4

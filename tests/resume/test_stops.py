@@ -36,18 +36,6 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert train_here(shards, folder) == 0
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "run"
-
-
 @pytest.fixture
 def goes_on(shards, folder, undisturbed):
     """Asserts that the same command brings `folder` to what an undisturbed run gives."""

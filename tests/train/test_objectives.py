@@ -13,13 +13,7 @@ from tests.train.noise_clips import FRAMES, batch_of, objective
 from tests.train.validating import build
 from train.objectives import KL_WEIGHT, Reconstruction, predict, to_video
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

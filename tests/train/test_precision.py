@@ -11,17 +11,11 @@ from tests.train.validating import build
 from train.handover import choose_trainable
 from train.precision import autocast, choose_precision, lower_frozen
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TEMPORAL = ["temporal_transformer", "temporal_conv"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def lowered(model):

@@ -15,13 +15,7 @@ from tests.model.tiny import build, tree
 from train import recompute
 from train.recompute import CHOICES, apply_recompute, recomputed_layers
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Kept(TorchDispatchMode):

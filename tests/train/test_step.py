@@ -13,19 +13,13 @@ from train.parallel import Ranks
 from train.step import Fit, Step
 from train.stopwatch import Stopwatch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 NUMBERS = (4, 5, 6, 7)
 TRAINED = ["image_projector", "temporal_transformer", "temporal_conv", "lambda_alpha"]
 GOAL = objective(drop_conditions=0.3)
 PLAIN, ALONE = Fit(), Ranks()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(goal=GOAL, fit=PLAIN, trainable=TRAINED, ranks=ALONE):

@@ -17,17 +17,10 @@ from train.validation import STREAM, FixedClip, Validation, validation_losses
 from train.validation.clips import joined, share_of
 from train.validation.losses import stratum_bounds
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = Validation(clips=3, strata=2, batch=2, seed=7, samples=2)
 ROWS = 3 * 2 * 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The model is too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

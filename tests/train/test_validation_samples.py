@@ -17,18 +17,11 @@ from tests.train.validating import build, fixed_clips
 from train.data import Batch
 from train.validation import FixedClip, Validation, motion_scalars, sample_videos
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = Validation(
     clips=3, seed=7, samples=2, sampling=Sampling(steps=2, guidance_scale=2.0, eta=0.0)
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The model is too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

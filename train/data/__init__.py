@@ -14,7 +14,7 @@ and neither resuming nor the number of ranks or workers changes what a step sees
 
 from train.data.clips import ClipFrames, Clips, DataSet, one_set
 from train.data.loader import Batch, Positions, batches, check_batch
-from train.data.sources import open_clips, open_held_out, stage_windows
+from train.data.sources import open_clips, open_held_out, stage_window, stage_windows
 from train.data.windows import ClipWindows, Place, Window
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "one_set",
     "open_clips",
     "open_held_out",
+    "stage_window",
     "stage_windows",
 ]

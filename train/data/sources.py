@@ -50,9 +50,14 @@ def stage_windows(clips: Clips, config: DictConfig, stage: str) -> ClipWindows:
     Raises:
         InputError: no clip of a data set is long enough.
     """
+    return ClipWindows(clips, config.seed, stage, stage_window(config, stage))
+
+
+def stage_window(config: DictConfig, stage: str) -> Window:
+    """How a stage of `config.recipe` looks at a clip."""
     own = config.recipe[stage]
     frames = OmegaConf.select(own, "model.frames", default=config.model.frames)
-    return ClipWindows(clips, config.seed, stage, Window(frames, tuple(own.frame_stride)))
+    return Window(frames, tuple(own.frame_stride))
 
 
 def _named(data: str | ListConfig) -> list[tuple[str, float | None]]:

@@ -1,7 +1,9 @@
 """A plan as lines for a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
+
+from dynamicrafter.text_table import table_lines
 
 
 def lines_of(plan: dict[str, Any]) -> list[str]:
@@ -39,11 +41,11 @@ def _stage_lines(stage: dict[str, Any]) -> Iterator[str]:
         rows.append(
             (f"all {word}", f"{total['tensors']}", _millions(total), "", f"{total['new'] or '-'}")
         )
-    yield from _table(rows, "lrrlr")
+    yield from table_lines(rows, "lrrlr")
     rows = [("counted for one clip", "TFLOP")]
     rows += [(name, _tera(flop)) for name, flop in stage["flop"].items()]
     rows.append(("sum", _tera(sum(stage["flop"].values()))))
-    yield from _table(rows, "lr")
+    yield from table_lines(rows, "lr")
     given = stage["as_given"]
     fullest = max(given["phases_gib"], key=given["phases_gib"].get)
     yield (
@@ -74,20 +76,11 @@ def _card_lines(plan: dict[str, Any]) -> Iterator[str]:
                     )
                 )
         if len(rows) > 1:
-            yield from _table(rows, "lrlrrr")
+            yield from table_lines(rows, "lrlrrr")
             yield f"  {card['overrides']}"
         for name, found in card["stages"].items():
             if not found["fits"]:
                 yield f"  {name} does not fit: {'; '.join(found['ways'])}"
-
-
-def _table(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
-    """Rows of cells, aligned to the left or right as `sides` says of each column."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
-    for row in rows:
-        cells = zip(row, widths, sides, strict=True)
-        padded = [c.ljust(width) if side == "l" else c.rjust(width) for c, width, side in cells]
-        yield ("  " + "  ".join(padded)).rstrip()
 
 
 def _trained_first(item: tuple[str, dict[str, Any]]) -> tuple[bool, int]:

@@ -5,12 +5,9 @@ to sample. The motion of a sample is measured on the file, so that a sample that
 gives the same number.
 """
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from dynamicrafter import files
 from dynamicrafter.animate import Animator, Sampling
@@ -45,22 +42,6 @@ class VideoSample:
     may_be_passed_on: bool
 
 
-class _AsItIs:
-    """A placement that leaves the model, and the autocast of the caller, as they are.
-
-    `Placement` would end the autocast, which weights that are kept in bf16 need. The autoencoder
-    alone computes in fp32, as there: its weights are fp32, and bf16 would show as bands of colour.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-
-    def using(self, name: str) -> contextlib.AbstractContextManager:
-        if name == "autoencoder":
-            return torch.autocast(self.device.type, enabled=False)
-        return contextlib.nullcontext()
-
-
 def sample_videos(
     model: AnimationModel,
     fixed: Sequence[FixedClip],
@@ -91,7 +72,6 @@ def sample_videos(
         return []
     clips = _first_windows(fixed)[: settings.samples]
     animator = Animator(model)
-    animator.placement = _AsItIs(model.device)
     found = []
     with evaluation_mode(model):
         for turn, (index, answers) in enumerate(share_of(len(clips), share)):
