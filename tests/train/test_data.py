@@ -1,6 +1,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -191,6 +193,33 @@ def test_a_killed_loader_process_is_one_line(shards):
     with pytest.raises(MachineError, match=r"loader process was killed.*loader_workers"):
         list(ready)
     assert signal.getsignal(signal.SIGCHLD) == handler
+
+
+LEFT_ALIVE = """
+from pathlib import Path
+import sys
+
+from tests.train.test_data import windows_of
+from train.data import Positions, batches
+
+if __name__ == "__main__":
+    ready = batches(windows_of(Path(sys.argv[1])), Positions(0, 6, 1), 2)
+    print(next(ready).keys)
+"""
+
+
+def test_a_process_ends_with_its_loader_processes(shards, tmp_path):
+    script = tmp_path / "left_alive.py"
+    script.write_text(LEFT_ALIVE)
+    done = subprocess.run(
+        [sys.executable, script, shards],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "clip-" in done.stdout
 
 
 def test_other_errors_of_a_loader_process_are_not_taken_for_a_kill(windows, monkeypatch):

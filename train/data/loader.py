@@ -1,10 +1,12 @@
 """Windows → batches: which sample numbers a rank sees in a step, decoded by worker processes."""
 
 import contextlib
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.util import Finalize
 
 import numpy as np
 import torch
@@ -135,8 +137,10 @@ def _batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterat
         prefetch_factor=PREFETCHED if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+    others = multiprocessing.active_children()
     with _own_child_signal(), kept_from_children():
         ready = iter(loader)
+    _end_with_this_process([one for one in multiprocessing.active_children() if one not in others])
     while (batch := _next(ready)) is not None:
         if isinstance(batch, ToolkitError):
             raise batch
@@ -173,6 +177,20 @@ def _own_child_signal() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def _end_with_this_process(workers: list) -> None:
+    """Kill workers that still live when this process ends.
+
+    Python would send them SIGTERM, which they never see, and wait for their end for ever.
+    """
+    if workers:
+        Finalize(None, _kill, (workers,), exitpriority=0)
+
+
+def _kill(workers: list) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 def _collate(rows: list[dict | ToolkitError]) -> Batch | ToolkitError:
