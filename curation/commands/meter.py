@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from curation.isolation import CRASHED, STRIKES, TIMEOUT, Isolation
 from curation.measures.contract import Footage, Measure
 from curation.passes.measure import BY_NAME, Task, measure_span
 from dynamicrafter.errors import MediaError
+from dynamicrafter.media.isolation import CRASHED, STRIKES, TIMEOUT, Isolation
 
 Cost = dict[str, Any]
 """{"cpu_s", "wall_s", "read_bytes", "measures": {name: [cpu_s, wall_s]}}; bytes are None where the

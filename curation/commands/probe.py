@@ -23,7 +23,6 @@ from curation.clip import Clip
 from curation.commands.meter import Meter
 from curation.commands.survey import sizes
 from curation.engines.local import LocalEngine
-from curation.isolation import Isolation
 from curation.passes import pack
 from curation.passes.decide import DECISIONS
 from curation.passes.encode import encode_clip
@@ -36,6 +35,7 @@ from curation.passes.run import Passes
 from curation.recipe import Recipe
 from curation.tables import Row, hash64, iterate_rows, read_rows, write_rows
 from dynamicrafter.errors import MediaError
+from dynamicrafter.media.isolation import Isolation
 
 KEPT = "kept"
 PAIRS = 16

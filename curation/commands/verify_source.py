@@ -19,7 +19,6 @@ import pyarrow as pa
 from curation.clip import UNKNOWN, Clip
 from curation.commands.verify_file import VERSION, check_file
 from curation.engines import EngineSettings, Seat, open_engine
-from curation.isolation import CRASHED, TIMEOUT, Isolated
 from curation.passes import listing
 from curation.passes.inspect import is_settled
 from curation.passes.listing import source_inputs
@@ -29,6 +28,7 @@ from curation.tables import Row, TableWriter, digest_rows, read_rows, write_rows
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import FailedShareError, MediaError
 from dynamicrafter.files import atomic_path, read_json
+from dynamicrafter.media.isolation import CRASHED, TIMEOUT, Isolated
 from dynamicrafter.progress import progress
 from dynamicrafter.runs import DONE
 from dynamicrafter.text_table import table_lines

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from curation.engines import EngineSettings, Seat, Work
-from curation.isolation import Isolation
+from dynamicrafter.media.isolation import Isolation
 
 JOBS_AHEAD = 2  # handed out for each worker; few, so that an interrupt loses little
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from curation.engines import EngineSettings, Seat, Work
-from curation.isolation import Isolation, die_with
 from dynamicrafter.errors import InputError, MachineError
+from dynamicrafter.media.isolation import Isolation, die_with
 
 JOBS_AHEAD = 2  # for each CPU of the cluster
 RETRIES = 3  # of a job whose node died

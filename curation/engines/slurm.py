@@ -20,9 +20,9 @@ from typing import Any
 
 from curation.engines import EngineSettings, Seat, Work
 from curation.engines.local import LocalEngine
-from curation.isolation import Isolation
 from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.files import write_text
+from dynamicrafter.media.isolation import Isolation
 
 RANKS = "ranks"
 POLL_S = 0.5

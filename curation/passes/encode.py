@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from curation.clip import Clip
-from curation.isolation import Isolated
 from curation.passes.gather import TABLE
 from curation.passes.inspect import local_file
 from curation.passes.measure import refuse_changed
@@ -25,6 +24,7 @@ from dynamicrafter.errors import MediaError
 from dynamicrafter.files import atomic_path, read_json, write_json
 from dynamicrafter.media.decode import Resizer, iterate_pictures, scaled_size
 from dynamicrafter.media.encode import encode_mp4, encoder_version
+from dynamicrafter.media.isolation import Isolated
 
 ENCODED = "encoded"
 VERSION = 1

@@ -17,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 
 from curation.clip import Clip
-from curation.isolation import CRASHED, TIMEOUT, Isolated
 from curation.passes.listing import read_part, stamp
 from curation.tables import digest_rows, read_note, read_rows, write_rows
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.files import inside, sha256_file
 from dynamicrafter.media.decode import check_size
+from dynamicrafter.media.isolation import CRASHED, TIMEOUT, Isolated
 from dynamicrafter.media.probe import probe
 
 VERSION = 1

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 
 from curation.clip import Clip
-from curation.isolation import CRASHED, TIMEOUT, Isolated
 from curation.measures import MEASURES
 from curation.measures.contract import SAMPLES_PER_SECOND, Footage, Measure
 from curation.passes.inspect import Piece, Span, local_file, read_facts
@@ -33,6 +32,7 @@ from curation.tables import Row, digest_rows, read_rows, write_rows
 from dynamicrafter.errors import MediaError
 from dynamicrafter.files import read_json, write_json
 from dynamicrafter.media.decode import Resizer, iterate_pictures
+from dynamicrafter.media.isolation import CRASHED, TIMEOUT, Isolated
 from dynamicrafter.shards import sample_key
 
 SHOTS_VERSION = 1

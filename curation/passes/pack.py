@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.isolation import Isolated
 from curation.passes.caption import CAPTIONER_VERSION, CaptionSettings, caption
 from curation.passes.dcp_table import write_dcp_csv
 from curation.passes.decide import kept_rows
@@ -37,6 +36,7 @@ from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_r
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, read_json, write_json
 from dynamicrafter.media.decode import read_frames
+from dynamicrafter.media.isolation import Isolated
 from dynamicrafter.shards import Sample, write_manifest, write_shard
 from dynamicrafter.shards.writer import index_path_of
 

@@ -17,7 +17,6 @@ from curation.commands import meter, plan
 from curation.commands.estimate import DRAWS, Draws, Fleet, Load, estimate, figure
 from curation.commands.probe import draw
 from curation.engines.local import LocalEngine
-from curation.isolation import STRIKES, Isolation
 from curation.passes.caption import CaptionSettings
 from curation.passes.encode import EncodeSettings
 from curation.passes.filters import Filters
@@ -29,6 +28,7 @@ from curation.sources import read_clips
 from dynamicrafter.command import run_in_folder
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.files import read_json
+from dynamicrafter.media.isolation import STRIKES, Isolation
 from tests.media.clips import write_video
 
 FLEET = Fleet(10, 0.05, 2, 3.0, 20.0, 6.3)

@@ -286,8 +286,8 @@ def hang_or_die(clip, deep):
 
 
 def test_files_that_harm_are_told_apart_and_tried_again(tmp_path, monkeypatch):
-    from curation.isolation import Isolation
     from curation.passes import listing
+    from dynamicrafter.media.isolation import Isolation
 
     clips = [Clip(name, "s", str(tmp_path), name) for name in ("hang.mp4", "die.mp4")]
     listing.freeze(iter(clips), 8, True, "d", tmp_path)

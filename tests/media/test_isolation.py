@@ -10,8 +10,8 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from curation.isolation import CRASHED, STRIKES, TIMEOUT, Isolation
 from dynamicrafter.errors import MediaError
+from dynamicrafter.media.isolation import CRASHED, STRIKES, TIMEOUT, Isolation
 
 PROC = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
 
@@ -164,8 +164,8 @@ def test_no_process_is_left_after_the_block(tmp_path):
 PARENT = """
 import sys, threading
 from pathlib import Path
-from curation.isolation import Isolation
-from tests.curation.test_isolation import hang, spin
+from dynamicrafter.media.isolation import Isolation
+from tests.media.test_isolation import hang, spin
 if __name__ == "__main__":
     with Isolation(2, 60) as isolated:
         for harm in (hang, spin):
