@@ -51,9 +51,9 @@ def distances(
         "": ("generated against real", {"generated": len(generated), "real": len(real)}),
         "_real": ("real against real", {"real": len(real), "other real": len(other)}),
     }
-    network = f"I3D {protocol.i3d}"
+    network = protocol.network
     try:
-        model = load_i3d(assets.path(I3D_ASSET), protocol.i3d, networks.device)
+        model = load_i3d(assets.path(I3D_ASSET), protocol.network.removeprefix("i3d-"), networks.device)
     except InputError as error:
         return [
             Row(metric + end, f"{metric.upper()}, {what}", count=count, network=network,
@@ -68,7 +68,7 @@ def distances(
         return logits(model, _frames(windows), protocol.resize, store.batch)
 
     def features(windows: Sequence[Window], title: str) -> np.ndarray:
-        kind = f"i3d/{protocol.i3d}/{fingerprint}"
+        kind = f"{protocol.network}/{fingerprint}"
         return store.features(windows, kind, protocol.resize, compute, title)
 
     x = features(real, "I3D real")

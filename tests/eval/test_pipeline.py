@@ -239,7 +239,7 @@ def test_pairs_are_kept_for_the_report(folders, tmp_path, monkeypatch):
         (["protocol.name=mine", "protocol.resolution=[128,128]"], "says 16 of 128x128"),
         (["protocol.name=mine", "protocol.stride=4"], "needs 2 clips of 61 frames"),
         (["protocol.name=mine", "protocol.frames=8"], "at least 9"),
-        (["protocol.name=mine", "protocol.i3d=other"], "protocol.i3d=other"),
+        (["protocol.name=mine", "protocol.network=other"], "protocol.network=other"),
         (["generated=/nowhere"], "dynamicrafter animate run_dir=/nowhere"),
         (["second_reference=${reference}"], "is in"),
         (["device=gpu"], "device=gpu"),
