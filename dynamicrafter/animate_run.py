@@ -5,10 +5,13 @@
     <run_dir>/items.json           the settings and every item: what `eval` reads
 
 A video whose settings did not change is kept; a stopped run goes on with those that are missing.
+Under torchrun every process animates its share of the items, on its own GPU; a video is the same
+whichever process made it.
 """
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from dynamicrafter import files, tracking
 from dynamicrafter.animate import Animator, Sampling
 from dynamicrafter.command import say
-from dynamicrafter.errors import InputError
+from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.items import Item, Reading, digest, read_items
 from dynamicrafter.media.encode import encode_mp4
 from dynamicrafter.model import pretrained
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.progress import progress
+from dynamicrafter.ranks import Ranks, own_device, ranks_here
+
+LONGEST_WAIT_S = 3600.0  # for the next video of another process
+
+Show = Callable[[Path, str], None]
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
@@ -35,8 +43,18 @@ def inputs(config: DictConfig) -> dict[str, str]:
     return {"model": found.digest, "images": digest(str(config.image), config.last_image)}
 
 
+def leads(config: DictConfig) -> bool:
+    """Whether this process, of those that torchrun started, holds the run folder."""
+    return ranks_here().leads
+
+
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Animate every item of `config` into `folder`; items that are there already are kept."""
+    """Animate the items of `config` into `folder`; items that are there already are kept.
+
+    Raises:
+        InputError: settings, a model or items that cannot be used.
+        MachineError: another process has made no video for an hour.
+    """
     if config.batch < 1:
         raise InputError(f"batch is {config.batch}; choose at least 1 video at a time")
     if config.threads:
@@ -52,13 +70,15 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     settings = video_settings(config, sampling, animator, inputs(config))
     identity = files.sha256_json(settings)
 
+    ranks = ranks_here()
+    share = items[ranks.rank :: ranks.count]
     done = [item for item in items if is_done(folder, item, identity)]
-    waiting = [item for item in items if item not in done]
-    plain = OmegaConf.to_container(config, resolve=True)
-    steps = sampling.steps
+    kept = {item.key for item in done}
+    waiting = [item for item in share if item.key not in kept]
+    steps, began_with = sampling.steps, len(share) - len(waiting)
     with (
-        tracking.open_run(config.tracking, folder, "animate", plain) as tracker,
-        progress("animate", len(items) * steps, "steps", start=len(done) * steps) as advance,
+        _tracker(config, folder, ranks) as show,
+        progress("animate", len(share) * steps, "steps", start=began_with * steps) as advance,
     ):
         for start in range(0, len(waiting), config.batch):
             batch = waiting[start : start + config.batch]
@@ -69,10 +89,48 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
             record = {"settings": settings, "digest": identity, "seconds": seconds}
             record |= {"warnings": warnings, "device": str(animator.placement.device)}
             for item, video in zip(batch, videos, strict=True):
-                path = write_video(folder, item, video, config.fps, record)
-                tracker.video("videos", path, item.prompt)
+                show(write_video(folder, item, video, config.fps, record), item.prompt)
+        if not ranks.leads:
+            return {}
+        own = {item.key for item in share}
+        others = [item for item in items if item.key not in own | kept]
+        for item in _as_they_come(others, lambda item: is_done(folder, item, identity)):
+            show(folder / _video_name(item), item.prompt)
     write_items(folder, items, settings)
     return {"videos": len(items), "reused": len(done), "warnings": warnings}
+
+
+@contextlib.contextmanager
+def _tracker(config: DictConfig, folder: Path, ranks: Ranks) -> Iterator[Show]:
+    """A function that shows a video in W&B; of several processes the leading one alone does."""
+    if not ranks.leads:
+        yield lambda path, prompt: None
+        return
+    plain = OmegaConf.to_container(config, resolve=True)
+    with tracking.open_run(config.tracking, folder, "animate", plain) as tracker:
+        yield lambda path, prompt: tracker.video("videos", path, prompt)
+
+
+def _as_they_come(items: Sequence[Item], is_there: Callable[[Item], bool]) -> Iterator[Item]:
+    """The items, each once it is there.
+
+    Raises:
+        MachineError: none has come for `LONGEST_WAIT_S`.
+    """
+    missing, last = list(items), time.monotonic()
+    while missing:
+        found = [item for item in missing if is_there(item)]
+        missing = [item for item in missing if item not in found]
+        yield from found
+        if found:
+            last = time.monotonic()
+        elif time.monotonic() - last > LONGEST_WAIT_S:
+            raise MachineError(
+                f"no other process has made a video for {LONGEST_WAIT_S:.0f} s, {len(missing)} are "
+                "missing; see what they say, then start all of them again: whole videos are kept"
+            )
+        if missing:
+            time.sleep(0.2)
 
 
 def sampling_of(config: DictConfig) -> Sampling:
@@ -82,8 +140,9 @@ def sampling_of(config: DictConfig) -> Sampling:
 
 def animator_of(config: DictConfig, found: pretrained.Pretrained) -> Animator:
     """The animator of a model, placed as a config wants it."""
+    device = str(own_device(config.device, ranks_here()))
     return Animator.from_pretrained(
-        found, device=config.device, precision=config.precision, offload=config.offload
+        found, device=device, precision=config.precision, offload=config.offload
     )
 
 
@@ -119,13 +178,17 @@ def video_settings(
 
 def write_video(folder: Path, item: Item, video: Any, fps: float, record: dict[str, Any]) -> Path:
     """Write one video and, once it is whole, the JSON that speaks of it; returns its path."""
-    name = f"videos/{item.key}.mp4"
+    name = _video_name(item)
     path = folder / name
     path.with_suffix(".json").unlink(missing_ok=True)  # it spoke of the old video
     files.write_bytes(path, encode_mp4(video, fps))
     own = {"key": item.key, "prompt": item.prompt, "video": name}
     files.write_json(path.with_suffix(".json"), {**own, **record})
     return path
+
+
+def _video_name(item: Item) -> str:
+    return f"videos/{item.key}.mp4"
 
 
 def is_done(folder: Path, item: Item, identity: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from train.parallel import Ranks
+from dynamicrafter.ranks import Ranks
 
 
 @dataclass(frozen=True)

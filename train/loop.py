@@ -16,13 +16,13 @@ import torch
 from dynamicrafter.command import say
 from dynamicrafter.errors import FailedShareError, ToolkitError
 from dynamicrafter.progress import progress
+from dynamicrafter.ranks import Ranks
 from train import parallel
 from train.checkpoints import Checkpoints, Training, read_state, restore
 from train.context import Context
 from train.data import Batch, ClipWindows, Positions, batches
 from train.journal import Journal
 from train.optimizer import Ema, clip_gradients, gradient_norms, learning_rate, make_optimizer
-from train.parallel import Ranks
 from train.profiling import profiler
 from train.settings import Settings
 from train.step import Step

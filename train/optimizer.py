@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dynamicrafter.model.names import parameter_group
-from train.parallel import Ranks, added, own_part
+from dynamicrafter.ranks import Ranks
+from train.parallel import added, own_part
 from train.settings import Settings
 
 NEAR_ZERO = 1e-6  # beside a norm that is divided by

@@ -1,16 +1,13 @@
-"""Several processes, one training: who this one is, what they tell each other, how weights lie.
+"""Several processes, one training: what they tell each other, and how weights lie.
 
-`torchrun` starts the processes and names them in the environment. Rank 0 leads: it alone writes and
-logs. With `ddp` every rank holds the whole model; with `fsdp` weights, gradients and moments are
+With `ddp` every rank holds the whole model; with `fsdp` weights, gradients and moments are
 divided among them.
 """
 
 import contextlib
 import datetime
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -19,8 +16,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from dynamicrafter.command import choose_device
 from dynamicrafter.errors import InputError, MachineError
+from dynamicrafter.ranks import Ranks
 from train.heartbeat import watched
 from train.precision import Precision
 from train.recompute import recomputed_layers
@@ -31,26 +28,6 @@ CHOICES = ("auto", "ddp", "fsdp")
 LONGEST_WAIT = datetime.timedelta(minutes=30)  # for a rank that writes or samples; the dead are
 # told by the heartbeat, long before
 LOST_PEER = ("Connection closed", "Connection reset", "connectFullMesh", "peer", "NCCL", "Gloo")
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those that train together."""
-
-    rank: int = 0
-    count: int = 1
-    local: int = 0  # its number on this machine: which GPU is its own
-
-    @property
-    def leads(self) -> bool:
-        """Whether this one writes and logs."""
-        return self.rank == 0
-
-
-def ranks_here() -> Ranks:
-    """Who this process is, as torchrun says in the environment; alone without it."""
-    numbers = {"rank": ("RANK", "0"), "count": ("WORLD_SIZE", "1"), "local": ("LOCAL_RANK", "0")}
-    return Ranks(**{field: int(os.environ.get(*where)) for field, where in numbers.items()})
 
 
 @contextlib.contextmanager
@@ -79,15 +56,6 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     finally:
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
-
-
-def own_device(name: str, ranks: Ranks) -> torch.device:
-    """The device of this rank, for a `device` setting."""
-    device = choose_device(name)
-    if device.type == "cuda" and ranks.count > 1:
-        device = torch.device("cuda", ranks.local)
-        torch.cuda.set_device(device)
-    return device
 
 
 def choose_parallel(name: str, ranks: Ranks) -> str:

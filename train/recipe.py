@@ -25,6 +25,7 @@ from dynamicrafter import files, tracking
 from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_state
+from dynamicrafter.ranks import Ranks, own_device, ranks_here
 from train import parallel
 from train.context import Context
 from train.data import Clips, Positions, check_batch, open_clips, open_held_out, stage_windows
@@ -32,7 +33,6 @@ from train.handover import PREVIOUS, locate, save_reports
 from train.journal import Journal, loss_summary
 from train.loop import train_stage
 from train.objectives import Objective, Reconstruction
-from train.parallel import Ranks
 from train.plan import advice_for_oom, flops_per_clip
 from train.precision import choose_precision
 from train.reconstruction import latent_scale, reconstruction_quality
@@ -54,7 +54,7 @@ EMA_FOLDER = "ema"
 
 def leads(config: DictConfig) -> bool:
     """Whether this process holds the run folder; the other ranks of torchrun follow it."""
-    return parallel.ranks_here().leads
+    return ranks_here().leads
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
@@ -67,7 +67,7 @@ def inputs(config: DictConfig) -> dict[str, str]:
         raise InputError("train does not redo in place; pass on_change=restart or another run_dir")
     for name in config.recipe.stages:
         check_stage(config, name)
-    clips, ranks = open_clips(config), parallel.ranks_here()
+    clips, ranks = open_clips(config), ranks_here()
     for name in config.recipe.stages:
         settings = stage_settings(config, name)
         check_batch(stage_windows(clips, config, name), settings.batch)
@@ -100,8 +100,8 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Train all stages of `config.recipe` in `folder`; returns the summary."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    ranks = parallel.ranks_here()
-    device = parallel.own_device(config.device, ranks)
+    ranks = ranks_here()
+    device = own_device(config.device, ranks)
     with (
         interrupting_signals(),
         parallel.joined(ranks, device),

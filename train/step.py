@@ -16,9 +16,10 @@ from dynamicrafter import draws
 from dynamicrafter.model.animation import AnimationModel
 from dynamicrafter.model.dropout import keyed_dropout
 from dynamicrafter.model.placement import visiting
+from dynamicrafter.ranks import Ranks
 from train.data import Batch
 from train.objectives import Objective
-from train.parallel import Ranks, average_scalars, shard
+from train.parallel import average_scalars, shard
 from train.precision import Precision, autocast, lower_frozen
 from train.recompute import apply_recompute
 from train.stopwatch import Stopwatch

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -86,6 +88,33 @@ def test_a_table_of_pairs_several_at_a_time(call, small_model, photo, tmp_path):
             for run in ("two", "one")
         )
         assert np.abs(two - one).mean() < 0.5  # rounding steps of uint8, through the codec
+
+
+def test_two_processes_share_the_items(call, small_model, photo, tmp_path, monkeypatch):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for turn in (0, 90, 180):
+        Image.open(photo).rotate(turn).save(pictures / f"turned-{turn}.png")
+    command = ["animate", f"pretrained={small_model}", f"image={pictures}", "prompt=one", *QUICK]
+    assert call(*command, "run_dir=alone")[0] == 0
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    second = subprocess.Popen(
+        [sys.executable, "-m", "dynamicrafter", *command, "run_dir=shared"],
+        env=os.environ | {"RANK": "1", "LOCAL_RANK": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert call(*command, "run_dir=shared")[0] == 0
+    said = second.communicate()[1]
+    assert second.returncode == 0, said
+    assert "this process has done its share" in said
+    assert [item["key"] for item in files.read_json("shared/items.json")["items"]] == [
+        "turned-0", "turned-180", "turned-90",
+    ]  # fmt: skip
+    for name in ("turned-0", "turned-180", "turned-90"):
+        video = f"videos/{name}.mp4"
+        assert files.sha256_file(f"shared/{video}") == files.sha256_file(f"alone/{video}")
 
 
 def test_only_what_changed_or_is_missing_is_made_again(call, small_model, photo, tmp_path):

@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import model_config
+from dynamicrafter.ranks import Ranks
 from tests.gpu.weights import fill
 from train.data import Batch
 from train.handover import choose_trainable
 from train.optimizer import clip_gradients, gradient_norms, make_optimizer
-from train.parallel import Ranks
 from train.plan.advice import Card, fitting, workload
 from train.plan.flops import model_flop
 from train.plan.memory import GIB, Knobs, Workload, estimate

@@ -7,8 +7,8 @@ import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from dynamicrafter.errors import InputError
+from dynamicrafter.ranks import Ranks
 from train.optimizer import Ema, clip_gradients, gradient_norms, learning_rate, make_optimizer
-from train.parallel import Ranks
 from train.settings import Settings
 
 UNET = "model.diffusion_model."

@@ -5,11 +5,11 @@ import torch
 
 from dynamicrafter.draws import BatchDraws
 from dynamicrafter.model.dropout import keyed_dropout
+from dynamicrafter.ranks import Ranks
 from tests.train.noise_clips import batch_of, objective
 from tests.train.validating import build
 from train.handover import choose_trainable
 from train.objectives import Reconstruction
-from train.parallel import Ranks
 from train.step import Fit, Step
 from train.stopwatch import Stopwatch
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from omegaconf import DictConfig
 
+from dynamicrafter.ranks import ranks_here
 from train import parallel
 from train.plan.flops import flop_rows, model_flop
 from train.plan.memory import GIB, Knobs, Workload, estimate, largest_microbatch, training_pass
@@ -141,7 +142,7 @@ def advice_for_oom(config: DictConfig, stage: str, error: str) -> str:
         stage: the stage's name.
         error: what torch said; its first sentence is repeated.
     """
-    gpus = parallel.ranks_here().count
+    gpus = ranks_here().count
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     work = workload(config, stage, choose_precision(config.precision, device))
     now = Knobs(
@@ -149,7 +150,7 @@ def advice_for_oom(config: DictConfig, stage: str, error: str) -> str:
         recompute=of_stage(config.recompute, stage) or "none",
         offload=bool(config.offload),
         gpus=gpus,
-        parallel=parallel.choose_parallel(config.parallel, parallel.ranks_here()),
+        parallel=parallel.choose_parallel(config.parallel, ranks_here()),
     )
     said = error.split(". ")[0].split("\n")[0].rstrip(".")
     lower = [f"{text} {_gib(work, knobs)}" for text, knobs in _lower(work, now)]
