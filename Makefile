@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# Two processes at a time, of one thread each: more threads only get into each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup assets demo test test-sample test-all lint lock bench clean
 

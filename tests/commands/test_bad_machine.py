@@ -23,7 +23,7 @@ def one_line(answer, code, said):
 def test_a_full_disk_while_training(small_disk, train_arguments):
     folder, resize = small_disk
     arguments = [*train_arguments, f"run_dir={folder / 'run'}"]
-    one_line(run(*arguments), 4, "disk is full")
+    one_line(run(*arguments), 4, "free some space")
     assert not partials(folder)
     assert not list(folder.rglob("done.json"))
     resize("2g")

@@ -186,6 +186,7 @@ def peak_of(count, folder):
     return peak
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     frozen(map(clip, range(200)), tmp_path / "warm")
     few, many = peak_of(3_000, tmp_path / "few"), peak_of(30_000, tmp_path / "many")

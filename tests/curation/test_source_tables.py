@@ -121,6 +121,7 @@ def test_captions_are_cut_and_cleaned(tmp_path):
     assert clean("a\u202eb\u200d c\t\r\nd\x00\ud800\u2028e") == "ab\u200d c d e"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
     for count in (10_000, 200_000):

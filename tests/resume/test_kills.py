@@ -28,22 +28,27 @@ def undisturbed(shards, more, tmp_path_factory):
     return folder
 
 
-def kill_and_go_on(shards, folder, more, draw):
-    """Kill before step `n` is over, or soon after; begin again until it is whole."""
+def kill_at(shards, folder, more, step, draw):
+    """Begin or go on, and kill before step `step` is over, or soon after."""
     run = start(arguments(shards, folder, STEPS, *more), folder.with_suffix(".log"))
-    if wait_for_step(run, folder, draw.randrange(STEPS)):
+    if wait_for_step(run, folder, step):
         time.sleep(draw.uniform(0, 0.3))
     kill(run.process)
     assert not run.orphans()
+
+
+def go_on(shards, folder, more):
+    """The same command again, to the end."""
     result = train(shards, folder, STEPS, *more)
     assert result.returncode == 0, result.stderr
     assert not partials(folder)
 
 
-@pytest.mark.parametrize("moment", range(3))
-def test_a_killed_training_goes_on_to_the_bit(shards, more, undisturbed, tmp_path, moment):
-    folder = tmp_path / "run"
-    kill_and_go_on(shards, folder, more, random.Random(moment))
+def test_a_training_killed_three_times_goes_on_to_the_bit(shards, more, undisturbed, tmp_path):
+    folder, draw = tmp_path / "run", random.Random(0)
+    for moment in (3, 9, 15):
+        kill_at(shards, folder, more, moment + draw.randrange(4), draw)
+    go_on(shards, folder, more)
     assert_same_training(undisturbed, folder)
 
 
@@ -52,6 +57,7 @@ def test_a_killed_training_goes_on_to_the_bit(shards, more, undisturbed, tmp_pat
 @pytest.mark.parametrize("moment", range(3, 23))
 def test_twenty_more_moments(shards, more, undisturbed, tmp_path, moment):
     workers = ("loader_workers=2",) if moment % 4 == 0 else ()
-    folder = tmp_path / "run"
-    kill_and_go_on(shards, folder, (*more, *workers), random.Random(moment))
+    folder, draw = tmp_path / "run", random.Random(moment)
+    kill_at(shards, folder, (*more, *workers), draw.randrange(STEPS), draw)
+    go_on(shards, folder, (*more, *workers))
     assert_same_training(undisturbed, folder)
