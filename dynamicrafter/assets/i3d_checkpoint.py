@@ -1,26 +1,16 @@
 """The Kinetics-400 checkpoint of I3D: from a pickle of numpy arrays to safetensors.
 
-The pickle comes from outside, so it is read by an unpickler that can build numpy arrays and nothing
-else. Needs no torch. The result has the names of `i3d.I3D`; kernels go from `[t, h, w, in, out]` to
+Needs no torch. The result has the names of `i3d.I3D`; kernels go from `[t, h, w, in, out]` to
 `[out, in, t, h, w]`; the batch norms of this network have no scale, so theirs is 1.
 """
 
-import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from dynamicrafter.errors import InputError
-
-ARRAY_GLOBALS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),  # written by numpy 1
-    ("numpy._core.multiarray", "_reconstruct"),
-}
+from dynamicrafter.assets.array_pickle import Tensors, arrays, read_tensors
 
 # The checkpoint's name of a unit below its block → ours.
 UNITS = {
@@ -46,41 +36,18 @@ def convert_checkpoint(checkpoint: Path, target: Path) -> None:
     Raises:
         InputError: the file is not that checkpoint, or its pickle asks for more than arrays.
     """
-    try:
-        with open(checkpoint, "rb") as file:
-            content = _ArrayUnpickler(file).load()
-        arrays = [*_arrays(content["params"]), *_arrays(content["batch_stats"])]
-        tensors = dict(_tensor(path, array) for path, array in arrays)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as e:
-        raise InputError(f"{checkpoint} is not the I3D checkpoint: {e}") from None
+    safetensors.numpy.save_file(read_tensors(checkpoint, "I3D", _tensors), target)
+
+
+def _tensors(content: dict[str, Any]) -> Tensors:
+    stored = [*arrays(content["params"]), *arrays(content["batch_stats"])]
+    tensors = dict(_tensor(path, array) for path, array in stored)
     scales = {
         name.replace("bn.bias", "bn.weight"): np.ones_like(bias)
         for name, bias in tensors.items()
         if name.endswith("bn.bias")
     }
-    safetensors.numpy.save_file(tensors | scales, target)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ARRAY_GLOBALS:
-            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _arrays(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in tree.items():
-        if isinstance(value, np.ndarray):
-            yield prefix + name, value
-        else:
-            yield from _arrays(value, f"{prefix}{name}/")
+    return tensors | scales
 
 
 def _tensor(path: str, array: np.ndarray) -> tuple[str, np.ndarray]:

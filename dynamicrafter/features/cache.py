@@ -22,23 +22,31 @@ def load_or_compute(folder: Path, key: str, compute: Callable[[], Features]) -> 
 
     Writers do not disturb each other: an entry appears whole, and equal keys mean equal content.
     """
-    path = Path(folder) / key[:2] / f"{key}.safetensors"
-    stored = _read(path)
-    if stored is not None:
-        return stored
-    features = {name: np.ascontiguousarray(array) for name, array in compute().items()}
-    write_bytes(path, safetensors.numpy.save(features, {"sha256": _digest(features)}))
+    stored = load(folder, key)
+    return store(folder, key, compute()) if stored is None else stored
+
+
+def store(folder: Path, key: str, features: Features) -> Features:
+    """Write an entry, whole or not at all, and return it."""
+    features = {name: np.ascontiguousarray(array) for name, array in features.items()}
+    content = safetensors.numpy.save(features, {"sha256": _digest(features)})
+    write_bytes(_path(folder, key), content)
     return features
 
 
-def _read(path: Path) -> Features | None:
+def load(folder: Path, key: str) -> Features | None:
+    """An entry; None where there is none or it is broken."""
     try:
-        with safetensors.safe_open(path, "np") as file:
+        with safetensors.safe_open(_path(folder, key), "np") as file:
             features = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             expected = (file.metadata() or {}).get("sha256")
     except (FileNotFoundError, safetensors.SafetensorError):
         return None
     return features if _digest(features) == expected else None
+
+
+def _path(folder: Path, key: str) -> Path:
+    return Path(folder) / key[:2] / f"{key}.safetensors"
 
 
 def _digest(features: Features) -> str:

@@ -11,7 +11,24 @@ from safetensors import SafetensorError
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.files import sha256_file
+from dynamicrafter.features.network import Extract, Network, file_digest, frame_extractor
+
+
+def clip_images_network(path: str | Path, name: str = "ViT-B-32") -> Network:
+    """CLIP's images as a feature network: windows → an embedding a frame, `[b, t, d]`.
+
+    The embeddings of texts come from `load_clip(path, name).texts`. Frames are resized on the CPU
+    by the library that CLIP was trained with, for its bicubic has no equal on a GPU to the bit.
+
+    Raises:
+        MissingWeights: there is no such file.
+    """
+    _require(path, name)
+
+    def load(device: str | torch.device) -> Extract:
+        return frame_extractor(load_clip(path, name, device).images)
+
+    return Network(f"openclip-{name}", _fingerprint(path, name), "all frames", load)
 
 
 def load_clip(
@@ -30,11 +47,7 @@ def load_clip(
     """
     import open_clip
 
-    checkpoint = Path(checkpoint)
-    if not checkpoint.is_file():
-        raise MissingWeights(
-            f"no CLIP weights at {checkpoint}; put an OpenCLIP checkpoint of {name} there"
-        )
+    _require(checkpoint, name)
     if name not in open_clip.list_models():
         raise InputError(f"OpenCLIP knows no architecture {name!r}")
     model, _, transform = open_clip.create_model_and_transforms(
@@ -47,7 +60,18 @@ def load_clip(
         raise MissingWeights(f"{checkpoint} does not hold weights of {name}: {reason}") from None
     model.eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(name)
-    return Clip(model, transform, tokenizer, f"openclip/{name}/{sha256_file(checkpoint)}")
+    return Clip(model, transform, tokenizer, _fingerprint(checkpoint, name))
+
+
+def _require(checkpoint: str | Path, name: str) -> None:
+    if not Path(checkpoint).is_file():
+        raise MissingWeights(
+            f"no CLIP weights at {checkpoint}; put an OpenCLIP checkpoint of {name} there"
+        )
+
+
+def _fingerprint(checkpoint: str | Path, name: str) -> str:
+    return f"openclip/{name}/{file_digest(checkpoint)}"
 
 
 class Clip:

@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.files import sha256_file, sha256_json
+from dynamicrafter.features.network import Extract, Network, file_digest, frame_extractor
+from dynamicrafter.files import sha256_json
 
 WEIGHTS = (
     "dino_vitb16_pretrain.pth",
@@ -32,6 +33,26 @@ WEIGHTS = (
 ADAPTERS = ("ensemble_lora/adapter_model.safetensors", "ensemble_lora/adapter_model.bin")
 CODE = "facebookresearch_dino_main/hubconf.py"
 WIDTH = 1792  # DINO 768 + CLIP 512 + OpenCLIP 512
+
+
+def dreamsim_network(folder: str | Path) -> Network:
+    """DreamSim as a feature network: windows → an embedding a frame, `[b, t, 1792]`.
+
+    Frames are resized on the CPU by the package's own transform.
+
+    Raises:
+        MissingWeights: a file is missing in the folder.
+    """
+    fingerprint = _fingerprint(dreamsim_digest(folder))
+
+    def load(device: str | torch.device) -> Extract:
+        return frame_extractor(load_dreamsim(folder, device).embeds)
+
+    return Network("dreamsim-ensemble", fingerprint, "all frames", load)
+
+
+def _fingerprint(digest: str) -> str:
+    return f"dreamsim-ensemble/{digest}"
 
 
 def dreamsim_digest(folder: str | Path) -> str:
@@ -52,7 +73,7 @@ def dreamsim_digest(folder: str | Path) -> str:
             )
     code = (folder / CODE).parent.glob("*.py")  # hubconf.py imports its neighbours
     read = [*(folder / name for name in (*WEIGHTS, adapter)), *code]
-    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in read})
+    return sha256_json({path.relative_to(folder).as_posix(): file_digest(path) for path in read})
 
 
 def load_dreamsim(folder: str | Path, device: str | torch.device = "cpu") -> "DreamSim":
@@ -80,7 +101,7 @@ def load_dreamsim(folder: str | Path, device: str | torch.device = "cpu") -> "Dr
     except (RuntimeError, LookupError, pickle.UnpicklingError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MissingWeights(f"{folder} does not hold the DreamSim ensemble: {reason}") from None
-    return DreamSim(model, transform, device, f"dreamsim-ensemble/{digest}")
+    return DreamSim(model, transform, device, _fingerprint(digest))
 
 
 @contextlib.contextmanager

@@ -17,10 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynamicrafter.assets import load_manifest
+from dynamicrafter.assets.store import location
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import I3D_ASSET, MissingWeights
+from dynamicrafter.features.i3d_names import to_own_names
+from dynamicrafter.features.network import Extract, Network, extractor, file_digest
 from dynamicrafter.features.preprocess import Rule, preprocess
-from dynamicrafter.files import sha256_file
+from dynamicrafter.features.weights import fill, read_tensors, require_file
 
 EPSILON = {"tfhub": 1e-3, "videogpt": 1e-5}
 SIZE = 224  # pixels
@@ -47,6 +50,45 @@ POOLS = {
 }
 
 
+def i3d_network(
+    variant: str = "tfhub",
+    rule: Rule = "direct_bilinear_halfpixel",
+    weights: str | Path | None = None,
+    *,
+    tf32: bool = False,
+    batch: int = 4,
+) -> Network:
+    """I3D as a feature network: windows → logits `[b, 400]`.
+
+    Args:
+        variant: "tfhub" or "videogpt", see `EPSILON`.
+        rule: how frames are brought to 224x224.
+        weights: None takes the asset that FVD and KVD are defined on. A file of other weights, in
+            either naming, gives features under the name of that file: `i3d-tfhub[rgb_imagenet]`.
+        tf32: see `network.float32_products`; the features are then those of a TF32 card.
+        batch: windows at a time.
+
+    Raises:
+        MissingWeights: there is no such file, or it is not the asset.
+        InputError: an unknown variant.
+    """
+    _check_variant(variant)
+    if weights is None:
+        path = location(load_manifest()[I3D_ASSET])
+        name, digest = f"i3d-{variant}", _asset_digest(path)
+    else:
+        path = Path(weights)
+        require_file(path, "I3D")
+        name, digest = f"i3d-{variant}[{path.stem}]", file_digest(path)
+
+    def load(device: str | torch.device) -> Extract:
+        read = load_i3d if weights is None else load_other_i3d
+        model = read(path, variant, device)
+        return extractor(lambda part: model(preprocess(part, rule, SIZE))[0], device, batch, tf32)
+
+    return Network(name, f"{name}/{digest}", rule + ("/tf32" if tf32 else ""), load)
+
+
 def load_i3d(path: str | Path, network: str = "tfhub", device: str | torch.device = "cpu") -> "I3D":
     """The network with the Kinetics-400 weights, in evaluation mode.
 
@@ -59,30 +101,59 @@ def load_i3d(path: str | Path, network: str = "tfhub", device: str | torch.devic
         MissingWeights: there is no file, or it is not the asset by its sha256.
         InputError: an unknown network.
     """
-    if network not in EPSILON:
-        raise InputError(f"there is no I3D network {network!r}; there are {', '.join(EPSILON)}")
-    if not Path(path).is_file():
-        raise MissingWeights(
-            f"no I3D weights at {path}; run: dynamicrafter assets fetch {I3D_ASSET}"
-        )
-    expected, found = load_manifest()[I3D_ASSET].stored_sha256, sha256_file(path)
-    if found != expected:
-        raise MissingWeights(
-            f"{path} is not {I3D_ASSET} (sha256 {found}, not {expected}); FVD and KVD are defined "
-            f"on those weights alone; run: dynamicrafter assets fetch {I3D_ASSET}"
-        )
+    _check_variant(network)
+    _asset_digest(path)
     model = I3D(EPSILON[network])
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval().requires_grad_(False).to(device)
 
 
-@torch.inference_mode()
+def load_other_i3d(
+    path: str | Path, network: str = "tfhub", device: str | torch.device = "cpu"
+) -> "I3D":
+    """The network with any weights of its shape, which are not those of FVD and KVD.
+
+    Args:
+        path: safetensors, or a torch file of tensors alone, in one of the two namings.
+        network: as in `load_i3d`; the ports from which such files come have 1e-3.
+        device: where it runs.
+
+    Raises:
+        MissingWeights: there is no file, or it does not fit.
+        InputError: an unknown network.
+    """
+    _check_variant(network)
+    model = I3D(EPSILON[network])
+    fill(model, to_own_names(read_tensors(path, "I3D")), path, "I3D")
+    return model.to(device)
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in EPSILON:
+        raise InputError(f"there is no I3D network {variant!r}; there are {', '.join(EPSILON)}")
+
+
+def _asset_digest(path: str | Path) -> str:
+    """The sha256 of the file, which must be the asset's."""
+    if not Path(path).is_file():
+        raise MissingWeights(
+            f"no I3D weights at {path}; run: dynamicrafter assets fetch {I3D_ASSET}"
+        )
+    expected, found = load_manifest()[I3D_ASSET].stored_sha256, file_digest(path)
+    if found != expected:
+        raise MissingWeights(
+            f"{path} is not {I3D_ASSET} (sha256 {found}, not {expected}); FVD and KVD are defined "
+            f"on those weights alone; run: dynamicrafter assets fetch {I3D_ASSET}"
+        )
+    return found
+
+
 def logits(model: "I3D", videos: np.ndarray, rule: Rule, batch: int = 4) -> np.ndarray:
     """The FVD features of videos.
 
     Args:
         model: the network, in evaluation mode.
-        videos: uint8 `[n, t, h, w, 3]`, t at least 9.
+        videos: uint8 `[n, t, h, w, 3]`, n at least 1, t at least 9.
         rule: how frames are brought to 224x224.
         batch: videos at a time; it bounds the memory.
 
@@ -93,11 +164,8 @@ def logits(model: "I3D", videos: np.ndarray, rule: Rule, batch: int = 4) -> np.n
         InputError: not such an array.
     """
     device = next(model.parameters()).device
-    features = np.empty((len(videos), 400), np.float32)
-    for start in range(0, len(videos), batch):
-        part = torch.from_numpy(videos[start : start + batch]).to(device)
-        features[start : start + batch] = model(preprocess(part, rule, SIZE))[0].cpu().numpy()
-    return features
+    extract = extractor(lambda part: model(preprocess(part, rule, SIZE))[0], device, batch)
+    return extract(videos)
 
 
 def kinetics_400_labels() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dynamicrafter.features.dreamsim import (
     CODE,
     WEIGHTS,
     dreamsim_digest,
+    dreamsim_network,
     load_dreamsim,
 )
 from eval.metrics.similarity import dreamsim_distance
@@ -40,6 +41,16 @@ def test_a_missing_file_is_named_before_the_package_could_download(tmp_path, mis
             (tmp_path / name).touch()
     with pytest.raises(MissingWeights, match=missing.replace(".", r"\.")):
         load_dreamsim(tmp_path)
+    with pytest.raises(MissingWeights, match=missing.replace(".", r"\.")):
+        dreamsim_network(tmp_path)
+
+
+def test_the_network_is_named_before_it_is_loaded(tmp_path):
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = dreamsim_network(tmp_path)
+    assert found.fingerprint == f"dreamsim-ensemble/{dreamsim_digest(tmp_path)}"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +108,10 @@ def test_distances_are_the_packages_for_every_batch_size(ensemble, network):
     assert whole.shape == (3, 1792)
     assert network.fingerprint == f"dreamsim-ensemble/{dreamsim_digest(ensemble)}"
     assert (ensemble / "trusted_list").is_file()  # written by loading, and not in the digest
+    windows = frames[None, :2]
+    np.testing.assert_allclose(
+        dreamsim_network(ensemble).load("cpu")(windows)[0], whole[:2], atol=2e-4
+    )
     for batch in (1, 2):
         np.testing.assert_allclose(network.embeds(frames, batch), whole, atol=2e-4)
     ours = dreamsim_distance(whole[:1], whole[None])[0]

@@ -8,7 +8,7 @@ import torch
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.clip import load_clip
+from dynamicrafter.features.clip import clip_images_network, load_clip
 from tests.features.tiny_clip import NAME, make_tiny_clip
 
 
@@ -41,9 +41,22 @@ def test_the_fingerprint_names_architecture_and_file(tiny):
     assert one != two
 
 
+def test_windows_give_an_embedding_a_frame(tiny):
+    path = tiny[1] / "tiny.safetensors"
+    network = clip_images_network(path, NAME)
+    clip = load_clip(path, NAME)
+    assert network.fingerprint == clip.fingerprint
+    windows = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
+    found = network.load("cpu")(windows)
+    assert found.shape == (2, 3, 16)
+    np.testing.assert_allclose(found[1], clip.images(windows[1]), atol=1e-6)
+
+
 def test_absent_weights_are_an_input_error(tmp_path):
     with pytest.raises(MissingWeights, match="no CLIP weights at"):
         load_clip(tmp_path / "none.safetensors")
+    with pytest.raises(MissingWeights, match="no CLIP weights at"):
+        clip_images_network(tmp_path / "none.safetensors")
     assert issubclass(MissingWeights, InputError)
 
 

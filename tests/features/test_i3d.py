@@ -1,10 +1,19 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from dynamicrafter.assets import load_manifest
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights, i3d
+from dynamicrafter.features.i3d_names import own_name
+from dynamicrafter.features.network import metric_name
+
+RULE = "direct_bilinear_halfpixel"
+NAMINGS = Path(__file__).parents[1] / "golden" / "keys" / "i3d_namings.json"
 
 
 def test_same_padding_is_tensorflows():
@@ -45,6 +54,85 @@ def test_other_weights_are_not_taken_for_the_named_ones(tmp_path):
 def test_an_unknown_network_is_refused(tmp_path):
     with pytest.raises(InputError, match="no I3D network 'caffe'; there are tfhub, videogpt"):
         i3d.load_i3d(tmp_path, network="caffe")
+
+
+def test_both_namings_are_known():
+    namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
+    assert len(namings) == 287
+    assert {other: own_name(other) for other in namings} == namings
+    own = {n for n in i3d.I3D().state_dict() if not n.endswith("num_batches_tracked")}
+    assert set(namings.values()) == own
+    assert {own_name(name) for name in own} == own
+
+
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory):
+    """The same random weights in the two namings, as the ports save them."""
+    folder = tmp_path_factory.mktemp("i3d")
+    namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
+    torch.manual_seed(0)
+    model = i3d.I3D()
+    state = model.state_dict()
+    torch.save(state, folder / "rgb_imagenet.pt")
+    torch.save({other: state[own] for other, own in namings.items()}, folder / "model_rgb.pth")
+    return model.eval(), folder
+
+
+@pytest.mark.parametrize("file", ["rgb_imagenet.pt", "model_rgb.pth"])
+def test_other_weights_come_under_their_own_name(other_weights, file):
+    model, folder = other_weights
+    network = i3d.i3d_network("tfhub", RULE, folder / file)
+    stem = file.partition(".")[0]
+    assert network.name == f"i3d-tfhub[{stem}]"
+    assert metric_name("FVD", network) == f"FVD[{stem}]"
+    assert network.fingerprint.startswith(f"i3d-tfhub[{stem}]/")
+    loaded = i3d.load_other_i3d(folder / file).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_other_weights_see_windows_as_the_named_ones_do(other_weights):
+    model, folder = other_weights
+    windows = np.random.default_rng(0).integers(0, 256, (1, 9, 40, 56, 3), np.uint8)
+    found = i3d.i3d_network("tfhub", RULE, folder / "model_rgb.pth").load("cpu")(windows)
+    np.testing.assert_array_equal(found, i3d.logits(model, windows, RULE))
+
+
+def test_epsilon_and_precision_are_part_of_what_names_features(other_weights):
+    path = other_weights[1] / "rgb_imagenet.pt"
+    networks = [
+        i3d.i3d_network("tfhub", RULE, path),
+        i3d.i3d_network("videogpt", RULE, path),
+        i3d.i3d_network("tfhub", RULE, path, tf32=True),
+        i3d.i3d_network("tfhub", "tf1_legacy_bilinear", path),
+    ]
+    assert len({(one.fingerprint, one.preprocessing) for one in networks}) == 4
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"Conv3d_1a_7x7.conv3d.weight": torch.zeros(1)}, path)
+    with pytest.raises(MissingWeights, match="does not hold weights of I3D"):
+        i3d.load_other_i3d(path)
+
+
+def test_the_network_without_its_asset_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path))
+    with pytest.raises(MissingWeights, match="run: dynamicrafter assets fetch i3d-kinetics-400"):
+        i3d.i3d_network()
+    with pytest.raises(MissingWeights, match=r"no weights of I3D at .*none\.pt"):
+        i3d.i3d_network(weights=tmp_path / "none.pt")
+
+
+@pytest.mark.network
+def test_the_named_weights_give_the_metric_its_plain_name(i3d_weights):
+    network = i3d.i3d_network("videogpt", RULE)
+    digest = load_manifest()["i3d-kinetics-400"].stored_sha256
+    assert network.fingerprint == f"i3d-videogpt/{digest}"
+    assert metric_name("FVD", network) == "FVD"
+    windows = np.random.default_rng(0).integers(0, 256, (1, 9, 40, 56, 3), np.uint8)
+    expected = i3d.logits(i3d.load_i3d(i3d_weights, "videogpt"), windows, RULE)
+    np.testing.assert_array_equal(network.load("cpu")(windows), expected)
 
 
 @pytest.mark.network

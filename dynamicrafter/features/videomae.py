@@ -1,0 +1,212 @@
+"""VideoMAE v2, the feature network of the content-debiased FVD.
+
+A plain vision transformer over tubes of 2 frames by 14x14 pixels: fixed sinusoids for the place of
+a tube, the mean over all tubes, a last layer norm. The feature is what stands before the head.
+
+Wang et al., "VideoMAE V2", 2023; Ge et al., "On the Content Bias in Frechet Video Distance", 2024.
+Parameter names are those of the released checkpoints; sizes are taken from the file.
+
+What could be verified and what not: the layer layout, the epsilon of 1e-6, straight bilinear
+resizing to 224x224 and frames in [0, 1] without mean and deviation were read in the code of the
+content-debiased FVD. The released file itself was not at hand, so no digest is pinned: a file is
+taken for the named one by its sizes, and its digest stands in the fingerprint.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynamicrafter.errors import InputError
+from dynamicrafter.features import MissingWeights
+from dynamicrafter.features.network import Extract, Network, extractor, file_digest
+from dynamicrafter.features.preprocess import Rule, preprocess
+from dynamicrafter.features.weights import fill, read_tensors
+
+NAME = "videomae-v2-ssv2"
+FRAMES, SIZE = 16, 224
+WIDTH_OF_HEAD = 64  # but for the widths below
+HEADS = {1280: 16, 1408: 16}
+
+Scaling = Literal["unit", "imagenet"]
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the shapes in a file say of the network."""
+
+    width: int
+    depth: int
+    hidden: int  # of the MLP
+    tube: tuple[int, int, int]  # frames, pixels, pixels
+    classes: int
+
+    @property
+    def heads(self) -> int:
+        """Attention heads; no shape tells their number."""
+        return HEADS.get(self.width, max(1, self.width // WIDTH_OF_HEAD))
+
+
+GIANT_SSV2 = Sizes(width=1408, depth=40, hidden=6144, tube=(2, 14, 14), classes=174)
+
+
+def videomae_network(
+    path: str | Path,
+    rule: Rule = "direct_bilinear_halfpixel",
+    scaling: Scaling = "unit",
+    *,
+    batch: int = 4,
+) -> Network:
+    """VideoMAE as a feature network: windows of 16 frames → `[b, width]`, 1408 for the giant.
+
+    Args:
+        path: a fine-tuned checkpoint, safetensors or a torch file of tensors alone. One of other
+            sizes than ViT-g on Something-Something v2 gives features under the name of its file.
+        rule: how frames are brought to 224x224.
+        scaling: "unit" leaves pixels in [0, 1], as the code of the content-debiased FVD does;
+            "imagenet" takes mean and deviation off, as the network is said to have been trained.
+        batch: windows at a time.
+
+    Raises:
+        MissingWeights: there is no such file, or it holds no such network.
+        InputError: an unknown scaling.
+    """
+    if scaling not in get_args(Scaling):
+        raise InputError(f"scaling {scaling!r}: it is {' or '.join(get_args(Scaling))}")
+    sizes = find_sizes(_read(path), path)
+    name = NAME if sizes == GIANT_SSV2 else f"videomae[{Path(path).stem}]"
+
+    def load(device: str | torch.device) -> Extract:
+        model = load_videomae(path, device)
+
+        def run(part: Tensor) -> Tensor:
+            if part.shape[1] != FRAMES:
+                raise InputError(f"VideoMAE sees {FRAMES} frames, not {part.shape[1]}")
+            return model(scaled(preprocess(part, rule, SIZE), scaling))
+
+        return extractor(run, device, batch)
+
+    return Network(name, f"{name}/{file_digest(path)}", f"{rule}/{scaling}", load)
+
+
+def load_videomae(path: str | Path, device: str | torch.device = "cpu") -> "VideoMae":
+    """The network of a checkpoint, in evaluation mode.
+
+    Raises:
+        MissingWeights: there is no such file, or it holds no such network.
+    """
+    tensors = _read(path)
+    with torch.device("meta"):
+        model = VideoMae(find_sizes(tensors, path))
+    fill(model, tensors, path, "VideoMAE")
+    return model.to(device)
+
+
+def find_sizes(tensors: Mapping[str, Tensor], path: str | Path) -> Sizes:
+    """The sizes of the network whose weights these are.
+
+    Raises:
+        MissingWeights: they are not those of such a network.
+    """
+    try:
+        width, _, *tube = tensors["patch_embed.proj.weight"].shape
+        frames, height, across = tube
+        hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0]
+        classes = tensors["head.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise MissingWeights(
+            f"{path} does not hold weights of a fine-tuned VideoMAE: {error}"
+        ) from None
+    depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    return Sizes(width, depth, hidden, (frames, height, across), classes)
+
+
+def scaled(pixels: Tensor, scaling: Scaling) -> Tensor:
+    """Videos `[n, 3, t, h, w]` in [-1, 1] → as the network takes them, see `videomae_network`."""
+    pixels = (pixels + 1) / 2
+    if scaling == "unit":
+        return pixels
+    mean, deviation = (pixels.new_tensor(values).view(3, 1, 1, 1) for values in (MEAN, DEVIATION))
+    return (pixels - mean) / deviation
+
+
+@functools.cache
+def sinusoids(places: int, width: int) -> Tensor:
+    """The fixed encoding of place p, `[places, width]`: sine and cosine of p / 10000^(2i/width).
+
+    Sines stand in even columns, cosines in odd ones (Vaswani et al., 2017).
+    """
+    column = np.arange(width)
+    angle = np.arange(places)[:, None] / 10000 ** (2 * (column // 2) / width)
+    return torch.from_numpy(np.where(column % 2 == 0, np.sin(angle), np.cos(angle))).float()
+
+
+def _read(path: str | Path) -> dict[str, Tensor]:
+    return read_tensors(path, "VideoMAE")
+
+
+class VideoMae(nn.Module):
+    """The network, with the head that its features do not pass."""
+
+    def __init__(self, sizes: Sizes):
+        super().__init__()
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = nn.Conv3d(3, sizes.width, sizes.tube, sizes.tube)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+        self.fc_norm = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.head = nn.Linear(sizes.width, sizes.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Video `[b, 3, t, h, w]`, whose sides the tubes divide → `[b, width]`."""
+        x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)  # [b, tubes, width]
+        x = x + sinusoids(x.shape[1], x.shape[2]).to(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.fc_norm(x.mean(dim=1))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a layer norm and beside a residual path."""
+
+    def __init__(self, sizes: Sizes):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.attn = Attention(sizes.width, sizes.heads)
+        self.norm2 = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.mlp = nn.Module()
+        self.mlp.fc1 = nn.Linear(sizes.width, sizes.hidden)
+        self.mlp.fc2 = nn.Linear(sizes.hidden, sizes.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, tubes, width]` → the same shape."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+
+
+class Attention(nn.Module):
+    """Self-attention whose queries and values have a bias, and whose keys have none (BEiT)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, tubes, width]` → the same shape."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [b, heads, tubes, d]
+            for part in F.linear(x, self.qkv.weight, bias).chunk(3, dim=2)
+        )
+        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.proj(x)

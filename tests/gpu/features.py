@@ -1,0 +1,244 @@
+"""`python -m tests.gpu.features OUT.json`: I3D features from files, and what holds them up.
+
+Three rates in clips of 16 frames a second: the network on windows in memory, in several ways of
+computing, each with how far its logits stray from plain float32; decoding of mp4 files by worker
+processes; and both together, which should be no less than 0.8 of the slower one alone. Makes its
+own videos. Without the I3D asset the weights are random but fixed: the rates are the same. Without
+a GPU it runs on a few clips, to see that it runs.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dynamicrafter import draws
+from dynamicrafter.assets import load_manifest
+from dynamicrafter.assets.store import location
+from dynamicrafter.features import I3D_ASSET
+from dynamicrafter.features.i3d import EPSILON, I3D, SIZE, load_i3d
+from dynamicrafter.features.network import Extract, extractor
+from dynamicrafter.features.preprocess import preprocess
+from dynamicrafter.files import write_json
+from dynamicrafter.media.decode import read_frames
+from dynamicrafter.media.encode import encode_mp4
+from dynamicrafter.media.sampling import center_crop
+
+FRAMES, STRIDE, SIDE = 16, 3, 256
+RULE = "direct_bilinear_halfpixel"
+BAR = 0.8
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of computing the same logits."""
+
+    name: str
+    tf32: bool = False
+    channels_last: bool = False
+    compiled: bool = False
+
+
+PLAIN = Way("float32")
+WAYS = (
+    PLAIN,
+    Way("float32, channels last", channels_last=True),
+    Way("float32, channels last, compiled", channels_last=True, compiled=True),
+    Way("TF32", tf32=True),
+    Way("TF32, channels last", tf32=True, channels_last=True),
+    Way("TF32, channels last, compiled", tf32=True, channels_last=True, compiled=True),
+)
+
+
+class Windows(Dataset):
+    """Windows of the videos in turn, read as evaluation reads them."""
+
+    def __init__(self, videos: list[Path], count: int):
+        self.videos = videos
+        self.count = count
+        self.by_path = importlib.util.find_spec("decord") is not None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 `[16, 256, 256, 3]`."""
+        path = self.videos[index % len(self.videos)]
+        wanted = range(0, FRAMES * STRIDE, STRIDE)
+        source = path if self.by_path else path.read_bytes()
+        return center_crop(read_frames(source, wanted), (SIDE, SIDE))
+
+
+def main() -> None:
+    """Measure, print the rates and write them."""
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(prog="python -m tests.gpu.features", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, default=2048 if cuda else 4, help="to decode")
+    parser.add_argument("--batch", type=int, default=16 if cuda else 1)
+    parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), arguments, "cuda" if cuda else "cpu")
+    write_json(arguments.out, result)
+    print(report(result))  # noqa: T201
+
+
+def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
+    """All rates, in clips a second."""
+    batch = arguments.batch
+    model, weights = network(device)
+    ways = WAYS if device == "cuda" else WAYS[:2]
+    windows = np.stack([frames(video, FRAMES) for video in range(2 * batch)])
+    rounds = 10 if device == "cuda" else 1
+    alone = [compare(way, model, device, windows, batch, rounds) for way in ways]
+    data = Windows(make_videos(folder), arguments.clips)
+    loader = DataLoader(
+        data,
+        batch,
+        num_workers=arguments.workers,
+        multiprocessing_context="spawn",
+        persistent_workers=True,
+    )
+    decoding = rate(loader, lambda part: part)
+    fastest = max(ways, key=lambda way: alone[ways.index(way)]["clips_per_s"])
+    together = []
+    for way in dict.fromkeys((PLAIN, fastest)):
+        both = rate(loader, ready(way, model, device, batch))
+        network_rate = alone[ways.index(way)]["clips_per_s"]
+        together.append(
+            {
+                "way": way.name,
+                "clips_per_s": both,
+                "bottleneck": "decoding" if decoding < network_rate else "network",
+                "of_the_slower_alone": both / min(decoding, network_rate),
+            }
+        )
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "weights": weights,
+        "batch": batch,
+        "clips": arguments.clips,
+        "workers": arguments.workers,
+        "decoder": "decord" if data.by_path else "PyAV",
+        "network": alone,
+        "decoding_clips_per_s": decoding,
+        "together": together,
+        "bar": BAR,
+    }
+
+
+def network(device: str) -> tuple[I3D, str]:
+    """The network, and what its weights are."""
+    asset = location(load_manifest()[I3D_ASSET])
+    if asset.is_file():
+        return load_i3d(asset, device=device), I3D_ASSET
+    model = I3D(EPSILON["tfhub"])
+    for number, parameter in enumerate(model.parameters()):
+        if parameter.ndim > 1:  # so that a signal keeps its size on the way
+            scale = (2 / parameter[0].numel()) ** 0.5
+            parameter.data = scale * draws.normal(0, number, "weights", tuple(parameter.shape))
+    return model.eval().requires_grad_(False).to(device), "random"
+
+
+def ready(way: Way, model: I3D, device: str, batch: int) -> Extract:
+    """The extractor of one way of computing; it leaves the model's weights in that layout."""
+    layout = torch.channels_last_3d if way.channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    forward = torch.compile(model) if way.compiled else model
+
+    def run(part: torch.Tensor) -> torch.Tensor:
+        return forward(preprocess(part, RULE, SIZE).contiguous(memory_format=layout))[0]
+
+    return extractor(run, device, batch, way.tf32)
+
+
+def compare(
+    way: Way, model: I3D, device: str, windows: np.ndarray, batch: int, rounds: int
+) -> dict:
+    """Rate and difference of one way: windows in memory to logits in memory."""
+    plain = ready(PLAIN, model, device, batch)(windows)
+    extract = ready(way, model, device, batch)
+    found = extract(windows)  # compiles, and chooses its kernels
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        extract(windows)
+        seconds.append(time.perf_counter() - began)
+    return {
+        "way": way.name,
+        "clips_per_s": len(windows) / statistics.median(seconds),
+        "largest_difference": float(np.abs(found - plain).max()),
+        "relative_difference": float(np.linalg.norm(found - plain) / np.linalg.norm(plain)),
+    }
+
+
+def rate(loader: DataLoader, work: Callable[[np.ndarray], object]) -> float:
+    """Clips a second from files through `work`, in the second pass: the workers then run."""
+    for part in itertools.islice(loader, 2):
+        work(part.numpy())
+    began = time.perf_counter()
+    for part in loader:
+        work(part.numpy())
+    return len(loader.dataset) / (time.perf_counter() - began)
+
+
+def make_videos(folder: Path, count: int = 8) -> list[Path]:
+    """mp4 files of 256x256 in which a picture moves under noise."""
+    paths = []
+    for video in range(count):
+        path = folder / f"{video}.mp4"
+        path.write_bytes(encode_mp4(moving(video, FRAMES * STRIDE), 24))
+        paths.append(path)
+    return paths
+
+
+def frames(video: int, count: int) -> np.ndarray:
+    """The first frames of a video, uint8 `[t, 256, 256, 3]`."""
+    return np.stack(list(moving(video, count)))
+
+
+def moving(video: int, count: int) -> Iterator[np.ndarray]:
+    """Frames uint8 `[256, 256, 3]`: a blurred picture that slides, and some noise."""
+    chance = draws.generator(0, video, "frames")
+    coarse = chance.integers(0, 256, (SIDE // 16, SIDE // 16, 3))
+    picture = np.kron(coarse, np.ones((16, 16, 1))).astype(np.int16)
+    for number in range(count):
+        noise = chance.integers(-12, 13, picture.shape, dtype=np.int16)
+        moved = np.roll(picture, (number * (video % 5 - 2), 2 * number), axis=(0, 1))
+        yield np.clip(moved + noise, 0, 255).astype(np.uint8)
+
+
+def report(result: dict) -> str:
+    """The rates as lines of text."""
+    lines = [f"{result['device']}, batch {result['batch']}, weights: {result['weights']}"]
+    lines += [
+        f"{row['way']}: {row['clips_per_s']:.1f} clips/s, logits within "
+        f"{row['largest_difference']:.2g} ({row['relative_difference']:.2g} relative)"
+        for row in result["network"]
+    ]
+    decoding = result["decoding_clips_per_s"]
+    lines.append(
+        f"decoding ({result['decoder']}, {result['workers']} workers): {decoding:.1f} clips/s"
+    )
+    lines += [
+        f"together, {row['way']}: {row['clips_per_s']:.1f} clips/s, bottleneck "
+        f"{row['bottleneck']}, {row['of_the_slower_alone']:.2f} of it alone (bar {result['bar']})"
+        for row in result["together"]
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
