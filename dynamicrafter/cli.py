@@ -35,6 +35,13 @@ VERBS = {
     "animate": ("dynamicrafter.animate", "image + prompt → video"),
     "animate gates": ("dynamicrafter.gates_run", "λ of every layer: read, plotted, tried out"),
     "eval": ("eval.__main__", "FVD, KVD, PIC and CLIP-SIM under a named protocol"),
+    "eval select": ("eval.benchmarks.__main__", "choose a benchmark's windows; integrity report"),
+    "eval generate": ("eval.generate", "videos of another method for the same inputs"),
+    "eval benchmark": ("eval.benchmark", "select, animate and evaluate, one after the other"),
+    "eval compare": ("eval.compare", "several methods in one table, with paired differences"),
+    "eval sensitivity": ("eval.sensitivity", "what FVD sees of spoiled videos, and what not"),
+    "eval study": ("eval.study.__main__", "a blind page on which people compare methods"),
+    "eval study-score": ("eval.study.score", "what the answers of a study say"),
     "report": ("eval.report", "one self-contained HTML page from the run folders"),
 }
 

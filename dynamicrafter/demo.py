@@ -1,64 +1,23 @@
-"""The whole chain as a list of commands, each timed, each resumed by running the demo again.
+"""The whole chain on real clips: the plain commands of `conf/demo.yaml`, one after the other."""
 
-The phases are plain commands of `conf/demo.yaml`, started as processes of their own: what the demo
-does, a person can do by hand, line by line.
-"""
-
-import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from dynamicrafter import files
-from dynamicrafter.command import INTERRUPTED, compose, say
-from dynamicrafter.errors import ToolkitError
-
-
-class PhaseError(ToolkitError):
-    """A phase ended badly; it has said why itself, and the demo ends with its exit code."""
-
-    def __init__(self, exit_code: int):
-        super().__init__("")
-        self.exit_code = exit_code
+from dynamicrafter.chain import run_phases
+from dynamicrafter.command import compose
 
 
 def main() -> None:
     """Run the phases in order, then show the metrics and where the report lies."""
-    compose("demo", _chain)
+    compose("demo", _demo)
 
 
-def _chain(config) -> None:
+def _demo(config) -> None:
     folder = Path(config.run_dir)
+    phases = {name: [*given, *config.extra[name]] for name, given in config.phases.items()}
     with files.folder_lock(folder):
-        seconds = {
-            name: _run_phase(name, [*arguments, *config.extra[name]])
-            for name, arguments in config.phases.items()
-        }
-        _closing_words(folder, seconds)
-
-
-def _run_phase(name: str, arguments: list[str]) -> float:
-    say(f"── {name}: dynamicrafter {shlex.join(arguments)}")
-    started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "dynamicrafter", *arguments])
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        _let_it_close(process)
-        raise PhaseError(INTERRUPTED) from None
-    if code != 0:
-        raise PhaseError(code if code > 0 else 128 - code)
-    return time.monotonic() - started
-
-
-def _let_it_close(process: subprocess.Popen) -> None:
-    """Ctrl-C reached the phase too (same terminal), a SIGTERM only us: wait, then pass it on."""
-    try:
-        process.wait(timeout=3)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
+        _closing_words(folder, run_phases(phases, {}))
 
 
 def _closing_words(folder: Path, seconds: dict[str, float]) -> None:

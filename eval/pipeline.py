@@ -1,39 +1,52 @@
-"""`dynamicrafter eval`: generated videos against real clips, under a named protocol.
+"""`dynamicrafter eval`: generated videos against real ones, under a named protocol.
 
-Reads the held-out shards, other real shards and the run folder of `animate`; writes `results.json`,
-`results.md` and, for the report, the first pairs of videos. A metric whose network cannot be had
-keeps its row, without a value and with the loader's reason.
+Reads the generated videos, the real side and, for real against real, other real videos; writes
+`results.json`, `.md`, `.csv`, values by video, and `evaluation.html`. A metric whose network cannot
+be had keeps its row, without a value and with the reason.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
 from omegaconf import DictConfig, OmegaConf
 
+from dynamicrafter import files
 from dynamicrafter.command import choose_device
-from dynamicrafter.errors import InputError
-from dynamicrafter.files import inside, write_bytes
+from dynamicrafter.errors import FailedShareError, InputError
 from dynamicrafter.media.encode import encode_mp4
 from dynamicrafter.media.probe import probe
-from dynamicrafter.shards import ShardReader, may_be_passed_on
-from dynamicrafter.tracking import Run, open_run
-from eval import measures, results, sources
-from eval.extract import Store
-from eval.protocols import Protocol, protocol
-from eval.windows import Window, by_hash, generated_windows, real_windows
+from dynamicrafter.tracking import open_run
+from eval import results, samples
+from eval.extract import Features
+from eval.measures import Measured, distances, measured
+from eval.methods import Method, first_of, open_method, other_sampling
+from eval.networks import Absent, distance_network, networks_of
+from eval.page import evaluation_page
+from eval.protocols import Protocol, protocol, shipped
+from eval.samples import Compared, Sample
+from eval.windows import Window
+
+TELLING = {"pic": "PIC", "clip_sim": "CLIP-SIM", "motion_generated": "motion"}  # examples by these
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
     """Digests of the videos and of the weights, which may also be absent."""
+    chosen = protocol(OmegaConf.to_container(config.protocol, resolve=True))
+    seen = networks_of(config)
+    whole = {"distances": distance_network(chosen, config), **vars(seen)}
     return {
-        "reference": ShardReader(config.reference).digest,
-        "second_reference": ShardReader(config.second_reference).digest,
-        "generated": sources.digest(sources.run_folder(config.generated, "animate", "generated")),
-        "i3d": measures.i3d_digest(),
-        "clip": measures.clip_digest(config.clip),
-        "dreamsim": measures.ensemble_digest(config.dreamsim),
+        "reference": samples.reference_digest(config.reference),
+        "second_reference": samples.reference_digest(config.second_reference),
+        "generated": open_method(config.generated, config.method).digest,
+        **{
+            name: "absent" if isinstance(one, Absent) else one.fingerprint
+            for name, one in whole.items()
+        },
     }
 
 
@@ -44,128 +57,247 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 
     Raises:
         InputError: inputs that are missing, do not belong together or do not suit the protocol.
+        FailedShareError: videos are missing or broken, and `allow_incomplete` is not set.
     """
     chosen = protocol(OmegaConf.to_container(config.protocol, resolve=True))
-    animate = sources.run_folder(config.generated, "animate", "generated")
-    items = sources.document(animate / "items.json", ["settings", "items"])["items"]
-    held_out, others = ShardReader(config.reference), ShardReader(config.second_reference)
-    _refuse_common_clips(held_out, others)
-    real, short = _windows(held_out, _keys(items, held_out), chosen.count, chosen, "generated")
-    real.sort(key=lambda window: window.key)
-    generated = generated_windows(animate, items, real, chosen)
-    other, other_short = _windows(
-        others, by_hash(others.keys), len(real), chosen, "second_reference"
+    beside = _protocols_beside(config.also, chosen)
+    method = open_method(config.generated, config.method)
+    compared = samples.compared(
+        config.reference, method, chosen, config.root, config.inspect_workers
     )
-    dropped = _dropped("reference", short, chosen)
-    dropped += _dropped("second_reference", other_short, chosen)
-    prompts = {item["key"]: item["prompt"] for item in items}
-    networks = measures.Networks(
-        config.clip, config.clip_name, config.dreamsim, choose_device(config.device)
+    _check_whole(compared, method, chosen, config)
+    others, other_dropped = _others(config, compared, chosen)
+    store = Features(
+        Path(config.features), config.batch, config.workers, choose_device(config.device)
     )
-    store = Store(Path(config.features), config.batch)
-    rows = [
-        *measures.distances(real, generated, other, chosen, networks, store),
-        measures.conformity(real, generated, networks, store),
-        measures.text_likeness(generated, [prompts[w.key] for w in real], networks, store),
-        *measures.motion(real, generated, store),
-    ]
-    pairs = _keep_pairs(animate, items, real[: config.pairs], held_out, folder)
-    results.write(folder, results.Results(chosen.settings(), rows, pairs, dropped))
-    plain = OmegaConf.to_container(config, resolve=True)
-    with open_run(config.tracking, folder, "eval", plain) as tracked:
-        shown = [pair for pair in pairs if pair.may_be_passed_on or config.allow_media]
-        _track(tracked, chosen, rows, shown, folder)
+    networks = networks_of(config)
+    found = measured(compared, others, chosen, networks, config, store)
+    sides = [_side(compared, others, other, config, store) for other in beside]
+    pairs = _keep_pairs(compared.samples, found, config.pairs, method, folder)
+    whole = results.Results(
+        chosen.settings(),
+        found.rows,
+        pairs,
+        compared.dropped + other_dropped,
+        method.name,
+        _inputs_digest(config, compared),
+        [*compared.remarks, *_remarks(method, chosen)],
+        _groups(compared.samples, found),
+        found.curves,
+        sides,
+    )
+    _write_values(folder, compared.samples, found)
+    results.write(folder, whole)
+    shown = [pair for pair in pairs if pair.may_be_passed_on or config.allow_media]
+    page = evaluation_page(whole, folder, shown, int(config.megabytes * 1e6))
+    files.write_text(folder / "evaluation.html", page)
+    _track(config, folder, chosen, whole, shown)
     return {
         "protocol": chosen.name,
-        "videos": len(real),
-        "dropped": len(dropped),
-        "values": {row.metric: row.value for row in rows},
+        "method": method.name,
+        "videos": len(compared.samples),
+        "dropped": len(whole.dropped),
+        "values": {row.metric: row.value for row in found.rows},
+        "page": str(folder / "evaluation.html"),
     }
 
 
-def _keys(items: Sequence[dict[str, Any]], held_out: ShardReader) -> list[str]:
-    """The keys of the generated videos, in the order in which clips are chosen."""
-    keys = {item["key"] for item in items}
-    strange = sorted(keys - set(held_out.keys))
-    if strange:
-        raise InputError(
-            f"the generated video {strange[0]} starts from no clip of {held_out.folder} "
-            f"({len(strange)} such); evaluate against the clips that were animated"
+def _protocols_beside(also: Sequence[str] | str, chosen: Protocol) -> list[Protocol]:
+    """The other protocols that the settings name; `all` are those of the same window length."""
+    known = shipped()
+    if also == "all":
+        names = [one for one in known if known[one].frames == chosen.frames and one != "demo"]
+    else:
+        names = [also] if isinstance(also, str) else list(also)
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"also: there is no protocol {unknown[0]}; there are {', '.join(known)}")
+    beside = [known[name] for name in names if name != chosen.name]
+    if unlike := [one.name for one in beside if one.frames != chosen.frames]:
+        raise InputError(f"also: {unlike[0]} is about videos of another length; evaluate it apart")
+    return beside
+
+
+def _check_whole(compared: Compared, method: Method, chosen: Protocol, config: DictConfig) -> None:
+    """Refuse sets that are too small, and incomplete ones unless they are allowed."""
+    needed = 2 if chosen.count is None or config.allow_incomplete else chosen.count
+    count = len(compared.samples)
+    missing = [one for one in compared.dropped if one.setting == "generated"]
+    if missing and not config.allow_incomplete:
+        named = first_of([f"{one.key} ({one.reason})" for one in missing])
+        raise FailedShareError(
+            f"{len(missing)} generated videos of {method.folder} are missing or cannot be used: "
+            f"{named}; make them, or pass allow_incomplete=true, which the result will say"
         )
-    return by_hash(sorted(keys))
+    if count < max(needed, 2):
+        place = config.reference or method.folder
+        raise InputError(
+            f"protocol {chosen.name} needs {max(needed, 2)} clips of {chosen.span} frames, {count} "
+            f"of {len(method.videos)} in {place} have as many; name more with generated=FOLDER, or "
+            "choose another protocol (protocol=demo takes any number)"
+        )
 
 
-def _refuse_common_clips(held_out: ShardReader, others: ShardReader) -> None:
-    shared = set(held_out.keys) & set(others.keys)
+def _others(
+    config: DictConfig, compared: Compared, chosen: Protocol
+) -> tuple[list[Window], list[results.Dropped]]:
+    """Other real videos, as many as are compared, none of them among those."""
+    if config.second_reference is None or not compared.real:
+        return [], []
+    count = len(compared.real)
+    found, dropped = samples.other_windows(
+        config.second_reference, count, chosen, config.inspect_workers
+    )
+    shared = {window.key for window in found} & {window.key for window in compared.real}
     if shared:
         raise InputError(
-            f"the clip {min(shared)} is in {held_out.folder} and in {others.folder}; "
+            f"the clip {min(shared)} is in {config.reference} and in {config.second_reference}; "
             "real against real needs two sets without a common clip"
         )
-
-
-def _windows(
-    reader: ShardReader, keys: Sequence[str], count: int | None, chosen: Protocol, setting: str
-) -> tuple[list[Window], list[str]]:
-    """The first `count` windows of the clips `keys`, and the keys that were too short for one.
-
-    Raises:
-        InputError: fewer than the protocol needs; `setting` is what has to name more clips.
-    """
-    windows, short = real_windows(reader, keys, chosen, count)
     needed = max(chosen.count or 0, 2)
-    if len(windows) < needed:
+    if len(found) < needed and not config.allow_incomplete:
+        seen = len(found) + len(dropped)
         raise InputError(
-            f"protocol {chosen.name} needs {needed} clips of {chosen.span} frames, {len(windows)} "
-            f"of {len(keys)} in {reader.folder} have as many; name more with {setting}=FOLDER, "
-            "or choose another protocol (protocol=demo takes any number)"
+            f"protocol {chosen.name} needs {needed} clips of {chosen.span} frames, {len(found)} "
+            f"of {seen} in {config.second_reference} have as many; name more with "
+            "second_reference=FOLDER, or null for none"
         )
-    return windows, short
+    return found, dropped
 
 
-def _dropped(setting: str, keys: Sequence[str], chosen: Protocol) -> list[results.Dropped]:
-    reason = f"shorter than the {chosen.span} frames of a window"
-    return [results.Dropped(key, setting, reason) for key in keys]
+def _side(
+    compared: Compared,
+    others: Sequence[Window],
+    other: Protocol,
+    config: DictConfig,
+    store: Features,
+) -> results.Side:
+    """The same videos as another protocol sees them: its size, stride, network and covariance."""
+
+    def as_it_sees(window: Window, stride: int) -> Window:
+        fps = window.fps * window.stride / stride
+        return replace(window, resolution=other.resolution, stride=stride, fps=fps)
+
+    seen = replace(
+        compared,
+        samples=[
+            replace(one, generated=as_it_sees(one.generated, one.generated.stride))
+            for one in compared.samples
+        ],
+        real=[as_it_sees(window, min(other.stride, window.stride)) for window in compared.real],
+    )
+    others = [as_it_sees(window, min(other.stride, window.stride)) for window in others]
+    return results.Side(other.settings(), distances(seen, others, other, config, store))
+
+
+def _remarks(method: Method, chosen: Protocol) -> list[str]:
+    otherwise = other_sampling(method, chosen)
+    if method.foreign and chosen.sampling is not None:
+        return [f"How {method.name} was sampled is not known; {chosen.name} says how."]
+    if not otherwise:
+        return []
+    return [f"Not sampled as {chosen.name} says: {'; '.join(otherwise)}."]
+
+
+def _inputs_digest(config: DictConfig, compared: Compared) -> str:
+    """Of the real side and of the inputs: results with the same one can be compared in pairs."""
+    keys = [sample.key for sample in compared.samples]
+    return files.sha256_json([samples.reference_digest(config.reference), keys])
+
+
+def _groups(compared: Sequence[Sample], found: Measured) -> list[results.Group]:
+    """Means by class, category or action, where there is more than one."""
+    members = defaultdict(list)
+    for index, sample in enumerate(compared):
+        members[sample.group].append(index)
+    if len(members) < 2:
+        return []
+    return [
+        results.Group(
+            name,
+            len(indices),
+            {metric: float(values[indices].mean()) for metric, values in found.per_video.items()},
+        )
+        for name, indices in sorted(members.items())
+    ]
+
+
+def _write_values(folder: Path, compared: Sequence[Sample], found: Measured) -> None:
+    """The values by video, and the features of the distances."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "key": [sample.key for sample in compared],
+            "group": [sample.group for sample in compared],
+            **found.per_video,
+        }
+    )
+    with files.atomic_path(folder / results.PER_VIDEO) as path:
+        table.to_parquet(path, index=False)
+    features = {name: np.ascontiguousarray(array) for name, array in found.features.items()}
+    files.write_bytes(folder / results.FEATURES, safetensors.numpy.save(features))
 
 
 def _keep_pairs(
-    animate: Path,
-    items: Sequence[dict[str, Any]],
-    real: Sequence[Window],
-    reader: ShardReader,
-    folder: Path,
+    compared: Sequence[Sample], found: Measured, count: int, method: Method, folder: Path
 ) -> list[results.Pair]:
-    """Copy generated videos and write the real windows beside them, at the same frame rate."""
-    by_key = {item["key"]: item for item in items}
-    pairs = []
-    for window in real:
-        source = inside(animate, by_key[window.key]["video"])
-        names = {kind: f"{kind}/{window.key}.mp4" for kind in ("real", "generated")}
-        write_bytes(folder / names["generated"], source.read_bytes())
-        write_bytes(folder / names["real"], encode_mp4(window.read(), probe(source).fps))
-        free = may_be_passed_on(reader[reader.keys.index(window.key)].info)
-        prompt = by_key[window.key]["prompt"]
-        pairs.append(results.Pair(window.key, prompt, **names, may_be_passed_on=free))
-    return pairs
+    """Copy videos for the page: the first ones, and the lowest and highest of telling metrics."""
+    why: dict[int, list[str]] = {index: [] for index in range(min(count, len(compared)))}
+    for metric, name in TELLING.items():
+        values = found.per_video.get(metric)
+        if count and values is not None and len(values) > 2:
+            why.setdefault(int(values.argmin()), []).append(f"lowest {name}")
+            why.setdefault(int(values.argmax()), []).append(f"highest {name}")
+    return [
+        _keep_pair(compared[index], ", ".join(reasons), method, folder)
+        for index, reasons in sorted(why.items())
+    ]
+
+
+def _keep_pair(sample: Sample, why: str, method: Method, folder: Path) -> results.Pair:
+    generated, real = f"generated/{sample.key}.mp4", f"real/{sample.key}.mp4"
+    source = method.videos[sample.key]
+    fps = float(probe(source).fps)
+    own = source.read_bytes() if not method.foreign else encode_mp4(sample.generated.read(), fps)
+    files.write_bytes(folder / generated, own)
+    if sample.real is not None:
+        files.write_bytes(folder / real, encode_mp4(sample.real.read(), fps))
+    return results.Pair(
+        sample.key,
+        sample.prompt or "",
+        real if sample.real is not None else None,
+        generated,
+        sample.may_be_passed_on,
+        why,
+    )
 
 
 def _track(
-    tracked: Run,
-    chosen: Protocol,
-    rows: Sequence[results.Row],
-    pairs: Sequence[results.Pair],
+    config: DictConfig,
     folder: Path,
+    chosen: Protocol,
+    found: results.Results,
+    pairs: Sequence[results.Pair],
 ) -> None:
-    values = {f"{chosen.name}/{row.metric}": row.value for row in rows if row.value is not None}
-    tracked.log(0, values)
-    columns = ("metric", "value", "low", "high", "samples", "network", "reliable", "reason")
+    plain = OmegaConf.to_container(config, resolve=True)
+    values = {
+        f"{chosen.name}/{row.metric}": row.value for row in found.rows if row.value is not None
+    }
+    columns = ("protocol", "metric", "value", "low", "high", "samples", "network", "reliable",
+               "reason")  # fmt: skip
     table = [
-        [row.label, row.value, *(row.interval or (None, None)), results.counts(row), row.network,
-         row.reliable, row.reason]
+        [name, row.label, row.value, *(row.interval or (None, None)), results.counts(row),
+         row.network, row.reliable, row.reason]
+        for name, rows in [
+            (chosen.name, found.rows), *((side.protocol["name"], side.rows) for side in found.sides)
+        ]
         for row in rows
     ]  # fmt: skip
-    tracked.table("metrics", columns, table)
-    for pair in pairs[:4]:
-        tracked.video(f"generated/{pair.key}", folder / pair.generated, pair.prompt)
-        tracked.video(f"real/{pair.key}", folder / pair.real, pair.prompt)
-    tracked.summary({**values, "protocol": asdict(chosen), "protocol_digest": chosen.digest})
+    with open_run(config.tracking, folder, "eval", plain) as tracked:
+        tracked.log(0, values)
+        tracked.table("metrics", columns, table)
+        for pair in pairs[:4]:
+            tracked.video(f"generated/{pair.key}", folder / pair.generated, pair.prompt)
+            if pair.real is not None:
+                tracked.video(f"real/{pair.key}", folder / pair.real, pair.prompt)
+        tracked.summary({**values, "protocol": asdict(chosen), "protocol_digest": chosen.digest})

@@ -5,7 +5,6 @@ The page is a pure function of the run folders, so it carries no date and can be
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from dynamicrafter.command import command
 from dynamicrafter.pages.tables import number
 from dynamicrafter.shards import may_be_passed_on
 from eval import results, sources
+from eval.tables import Shown, metrics_table, pair_figures, protocol_table
 
 VERBS = ("curate", "train", "animate", "eval")
 SHOWN_DECISIONS = 200
@@ -45,7 +45,13 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     folders = {verb: sources.run_folder(config[verb], verb, verb) for verb in VERBS}
     budget = pages.Budget(int(config.megabytes * 1e6))
     training = _training(folders["train"], config.allow_media, budget)
-    pairs = _pairs(folders["eval"], config.pairs, config.allow_media, budget)
+    pairs = pair_figures(
+        folders["eval"],
+        results.read(folders["eval"]).pairs,
+        config.allow_media,
+        config.pairs,
+        budget,
+    )
     curation = _curation(folders["curate"], config.clips, config.allow_media, budget)
     evaluation = _evaluation(folders["eval"])
     generated = sources.document(folders["animate"] / "items.json", ["settings", "items"])
@@ -68,15 +74,6 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "clips": len(curation["clips"].shown),
         "pairs": len(pairs.shown),
     }
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The figures that fitted into the page, and how many did not or may not be shown."""
-
-    shown: list[dict[str, Any]]
-    left_out: int
-    withheld: int
 
 
 def _curation(folder: Path, count: int, allow_media: bool, budget: pages.Budget) -> dict[str, Any]:
@@ -200,80 +197,17 @@ def _animation(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pairs(folder: Path, count: int, allow_media: bool, budget: pages.Budget) -> Shown:
-    found = results.read(folder).pairs
-    pairs = [pair for pair in found if pair.may_be_passed_on or allow_media]
-    shown = []
-    for pair in pairs[:count]:
-        generated = files.inside(folder, pair.generated).read_bytes()
-        real = files.inside(folder, pair.real).read_bytes()
-        if budget.take(generated, real):
-            videos = [
-                pages.video(generated, f"Generated: {pair.prompt}", "generated"),
-                pages.video(real, f"Real: {pair.prompt}", "real"),
-            ]
-            shown.append({"pair": pair, "videos": pages.together(videos)})
-    return Shown(shown, len(pairs) - len(shown), len(found) - len(pairs))
-
-
 def _evaluation(folder: Path) -> dict[str, Any]:
     found = results.read(folder)
-    protocol, rows = found.protocol, found.rows
-    columns = [
-        pages.Column("Metric"),
-        pages.Column("Value", number=True),
-        pages.Column("95 % interval", number=True),
-        pages.Column("Samples"),
-        pages.Column("Network"),
-    ]
-    table = [
-        pages.Row(
-            [_label(row), _value(row), _interval(row), _samples(row), row.network],
-            reason=None if row.reliable else row.reason,
-        )
-        for row in rows
-    ]
-    settings = [
-        pages.Row([name.replace("_", " "), str(value)])
-        for name, value in protocol.items()
-        if name not in ("name", "digest")
-    ]
-    columns_of_settings = [pages.Column("Setting"), pages.Column("Value")]
     return {
-        "protocol": protocol,
-        "rows": rows,
-        "fvd": next((row for row in rows if row.metric == "fvd"), None),
-        "table": pages.table(columns, table, f"Protocol {protocol['name']}"),
-        "remarks": results.remarks(found.dropped),
-        "settings": pages.table(columns_of_settings, settings, "What the protocol fixes"),
-        "absent": [row for row in rows if row.value is None],
+        "protocol": found.protocol,
+        "rows": found.rows,
+        "fvd": next((row for row in found.rows if row.metric == "fvd"), None),
+        "table": metrics_table(found.rows, f"Protocol {found.protocol['name']}"),
+        "remarks": results.remarks(found),
+        "settings": protocol_table(found.protocol),
+        "absent": [row for row in found.rows if row.value is None],
     }
-
-
-def _label(row: results.Row) -> str:
-    return f"{row.label}, {row.unit}" if row.unit else row.label
-
-
-def _value(row: results.Row) -> pages.Cell | None:
-    return None if row.value is None else pages.Cell(row.value, _significant(row.value))
-
-
-def _interval(row: results.Row) -> pages.Cell | None:
-    if row.interval is None:
-        return None
-    low, high = row.interval
-    return pages.Cell(low, f"{_significant(low)} to {_significant(high)}")
-
-
-def _samples(row: results.Row) -> str:
-    """The counts; a line may break between them only."""
-    return ", ".join(part.replace(" ", "\u00a0") for part in results.counts(row).split(", "))
-
-
-def _significant(value: float) -> str:
-    """Four significant digits, never in powers of ten above one."""
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 4
-    return number(value, digits)
 
 
 def _dataset(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""The result of an evaluation: rows with their counts, as JSON and as Markdown for people.
+"""The result of an evaluation: rows with their counts, as JSON, CSV and as Markdown for people.
 
 A metric that could not be computed keeps its row: without a value, with the reason.
+
+    results.json         everything below; results.md and results.csv show the rows
+    per_video.parquet    key, group and a column a metric: what paired comparisons read
+    features.safetensors what the distances were computed from, generated and real
 """
 
 from collections import Counter
@@ -11,6 +15,8 @@ from typing import Any
 
 from dynamicrafter import files
 from dynamicrafter.errors import InputError
+
+PER_VIDEO, FEATURES = "per_video.parquet", "features.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,22 +36,43 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """A generated video and the real one with the same first frame; paths inside the folder."""
+    """A generated video and the real one with the same first frame; paths inside the folder.
+
+    `real` is None where there is no real video.
+    """
 
     key: str
     prompt: str
-    real: str
+    real: str | None
     generated: str
     may_be_passed_on: bool = False  # whether the source lets the real one leave this machine
+    why: str = ""  # what it is shown for: the lowest CLIP-SIM, …
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A real clip that could not be compared."""
+    """A video that could not be compared."""
 
     key: str
-    setting: str  # reference or second_reference: where it was to be found
+    setting: str  # reference, second_reference or generated: where it was to be found
     reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The means of a class, a category or an action."""
+
+    name: str
+    count: int
+    values: dict[str, float]  # by metric
+
+
+@dataclass(frozen=True)
+class Side:
+    """The same videos under another protocol."""
+
+    protocol: dict[str, Any]  # name, digest and settings
+    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -56,11 +83,18 @@ class Results:
     rows: list[Row]
     pairs: list[Pair] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    method: str = "generated"
+    inputs: str = ""  # digest of the real side and of the keys: what paired comparisons must share
+    remarks: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    sides: list[Side] = field(default_factory=list)
 
 
 def write(folder: Path, found: Results) -> None:
-    """Write `results.json` and `results.md` into `folder`, each whole or not at all."""
+    """Write `results.json`, `.md` and `.csv` into `folder`, each whole or not at all."""
     files.write_text(folder / "results.md", markdown(found))
+    files.write_text(folder / "results.csv", csv_text(found))
     files.write_json(folder / "results.json", asdict(found))
 
 
@@ -71,13 +105,22 @@ def read(folder: Path) -> Results:
         InputError: the file is missing or was not written by this version.
     """
     path = folder / "results.json"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: it takes a finished run of dynamicrafter eval")
     document = files.read_json(path)
     try:
         return Results(
-            protocol=document["protocol"],
-            rows=[Row(**row) for row in document["rows"]],
-            pairs=[Pair(**pair) for pair in document["pairs"]],
-            dropped=[Dropped(**clip) for clip in document["dropped"]],
+            **{
+                **document,
+                "rows": [Row(**row) for row in document["rows"]],
+                "pairs": [Pair(**pair) for pair in document["pairs"]],
+                "dropped": [Dropped(**clip) for clip in document["dropped"]],
+                "groups": [Group(**group) for group in document["groups"]],
+                "sides": [
+                    Side(side["protocol"], [Row(**row) for row in side["rows"]])
+                    for side in document["sides"]
+                ],
+            }
         )
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -90,31 +133,59 @@ def counts(row: Row) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in row.count.items())
 
 
-def remarks(dropped: Sequence[Dropped]) -> list[str]:
-    """A line for each reason for which clips were dropped, to stand below the table."""
-    found = Counter((clip.setting, clip.reason) for clip in dropped)
-    return [
+def remarks(found: Results) -> list[str]:
+    """What stands below the table: a line for each reason for dropping, and what else to know."""
+    reasons = Counter((clip.setting, clip.reason) for clip in found.dropped)
+    lines = [
         f"Clips left out of {setting}: {count}, {reason}; results.json names them."
-        for (setting, reason), count in found.items()
+        for (setting, reason), count in reasons.items()
     ]
+    return [*lines, *found.remarks]
 
 
 def markdown(found: Results) -> str:
     """The table in Markdown, below a line that names the protocol, above the remarks."""
+    lines = [f"Protocol `{found.protocol['name']}` ({found.protocol['digest'][:12]})", ""]
+    lines += _table(found.rows)
+    for side in found.sides:
+        lines += ["", f"The same videos under `{side.protocol['name']}` "
+                      f"({side.protocol['digest'][:12]})", "", *_table(side.rows)]  # fmt: skip
+    for remark in remarks(found):
+        lines += ["", remark]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(found: Results) -> str:
+    """The rows as CSV, each with its protocol; no cell runs in a spreadsheet."""
+    from eval.spreadsheet import csv_lines
+
+    header = ("protocol", "protocol_digest", "method", "metric", "value", "low", "high", "unit",
+              "samples", "network", "reliable", "reason")  # fmt: skip
+    rows = []
+    for protocol, of_protocol in [
+        (found.protocol, found.rows),
+        *((side.protocol, side.rows) for side in found.sides),
+    ]:
+        for row in of_protocol:
+            low, high = row.interval or (None, None)
+            rows.append(
+                (protocol["name"], protocol["digest"], found.method, row.metric, row.value, low,
+                 high, row.unit, counts(row), row.network, row.reliable, row.reason)
+            )  # fmt: skip
+    return csv_lines(header, rows)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
     lines = [
-        f"Protocol `{found.protocol['name']}` ({found.protocol['digest'][:12]})",
-        "",
         "| metric | value | 95 % interval | samples | network | remark |",
         "|---|---:|---:|---|---|---|",
     ]
-    for row in found.rows:
+    for row in rows:
         value = "—" if row.value is None else f"{row.value:.4g} {row.unit or ''}".strip()
         interval = "—" if row.interval is None else "{:.4g} to {:.4g}".format(*row.interval)
         cells = (row.label, value, interval, counts(row), row.network or "", row.reason or "")
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    for remark in remarks(found.dropped):
-        lines += ["", remark]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(text: str) -> str:

@@ -1,48 +1,123 @@
-"""The windows of frames that are compared: cut from real clips, or generated.
+"""The windows of frames that are compared: cut from real videos, or generated.
 
 A window is read when it is needed and not kept, so 2048 of them take no more memory than one batch.
+It can be sent to a process that decodes it.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 
+from dynamicrafter.draws import generator
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import inside, sha256_bytes, sha256_json
+from dynamicrafter.features.network import file_digest
+from dynamicrafter.files import sha256_bytes, sha256_json
+from dynamicrafter.images import open_image
 from dynamicrafter.media.decode import read_frames
-from dynamicrafter.media.probe import probe
 from dynamicrafter.media.sampling import center_crop
 from dynamicrafter.shards import ShardReader
 from eval.protocols import Protocol
 
 
-@dataclass(frozen=True)
-class Window:
-    """One window: `frames` frames of a video, `stride` apart from the first on, cut to a size."""
+class Seen(Interface):
+    """What a network sees: a key for messages, the frames, and a digest of both."""
 
     key: str
-    video: Callable[[], bytes]  # reads the mp4
+
+    def read(self) -> np.ndarray:
+        """The frames, uint8 `[t, h, w, 3]`."""
+
+    def content(self) -> str:
+        """Hex SHA-256 of all that `read` depends on."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A clip in a shard."""
+
+    reader: ShardReader
+    index: int
+
+    def data(self) -> bytes:
+        """Its mp4 file."""
+        return self.reader[self.index].video
+
+    def digest(self) -> str:
+        """Of the mp4 file."""
+        return sha256_bytes(self.data())
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file; `sha256` where it is known, and then the file must have it when it is read."""
+
+    path: Path
+    sha256: str | None = None
+
+    def data(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            InputError: it has changed since its digest was taken.
+        """
+        if self.sha256 is not None and file_digest(self.path) != self.sha256:
+            raise InputError(f"{self.path} is not the file that was selected; select again")
+        return self.path
+
+    def digest(self) -> str:
+        """Of the file."""
+        return self.sha256 or file_digest(self.path)
+
+
+@dataclass(frozen=True)
+class Window:
+    """`frames` frames of a video, `stride` apart from `start` on, brought to a size.
+
+    `fps` are frames of the window per second of the scene.
+    """
+
+    key: str
+    video: Member | VideoFile
+    start: int
     frames: int
     stride: int
     resolution: tuple[int, int]  # height, width
-    fps: float  # frames of the window per second of the scene
+    fps: float
 
     def read(self) -> np.ndarray:
-        """The frames, uint8 [t, h, w, 3], fitted as `animate` fits the image it starts from."""
-        wanted = range(0, self.frames * self.stride, self.stride)
-        return center_crop(read_frames(self.video(), wanted), self.resolution)
+        """The frames, uint8 `[t, h, w, 3]`, fitted as `animate` fits the image it starts from."""
+        end = self.start + self.frames * self.stride
+        frames = read_frames(self.video.data(), range(self.start, end, self.stride))
+        return center_crop(frames, self.resolution)
 
     def content(self) -> str:
         """The digest of the video and of how it is cut and timed."""
-        cut = [self.frames, self.stride, self.resolution, self.fps]
-        return sha256_json([sha256_bytes(self.video()), cut])
+        cut = [self.start, self.frames, self.stride, self.resolution, self.fps]
+        return sha256_json([self.video.digest(), cut])
 
 
-def real_windows(
+@dataclass(frozen=True)
+class Still:
+    """An image, brought to a size: a window of one frame."""
+
+    key: str
+    path: Path
+    resolution: tuple[int, int]  # height, width
+
+    def read(self) -> np.ndarray:
+        """uint8 `[1, h, w, 3]`."""
+        return center_crop(open_image(self.path)[None], self.resolution)
+
+    def content(self) -> str:
+        """The digest of the file and of the size."""
+        return sha256_json([file_digest(self.path), self.resolution])
+
+
+def shard_windows(
     reader: ShardReader, keys: Sequence[str], protocol: Protocol, count: int | None = None
 ) -> tuple[list[Window], list[str]]:
     """The first `count` windows of the clips `keys`, and the keys that were too short for one."""
@@ -52,48 +127,36 @@ def real_windows(
         if len(windows) == count:
             break
         index = place[key]
-        if reader.frames[index] < protocol.span:
+        frames = int(reader.frames[index])
+        if frames < protocol.span:
             short.append(key)
             continue
         fps = float(reader.fps[index]) / protocol.stride
-        windows.append(_window(key, _member(reader, index), protocol, protocol.stride, fps))
+        start = window_start(protocol, key, frames)
+        windows.append(window(key, Member(reader, index), start, protocol, protocol.stride, fps))
     return windows, short
 
 
-def generated_windows(
-    folder: Path, items: Sequence[Mapping[str, Any]], real: Sequence[Window], protocol: Protocol
-) -> list[Window]:
-    """The generated videos that belong to `real`, in its order.
+def window(
+    key: str,
+    video: Member | VideoFile,
+    start: int,
+    protocol: Protocol,
+    stride: int,
+    fps: float,
+) -> Window:
+    """A window of the length and size that the protocol says."""
+    return Window(key, video, start, protocol.frames, stride, protocol.resolution, fps)
 
-    Raises:
-        InputError: a video is not what the protocol says.
-    """
-    by_key = {item["key"]: item for item in items}
-    windows = []
-    for window in real:
-        path = inside(folder, by_key[window.key]["video"])
-        facts = probe(path)
-        height, width = protocol.resolution
-        if (facts.frames, facts.width, facts.height) != (protocol.frames, width, height):
-            raise InputError(
-                f"{path} has {facts.frames} frames of {facts.width}x{facts.height}, protocol "
-                f"{protocol.name} says {protocol.frames} of {width}x{height}; sample at that "
-                "size or choose another protocol"
-            )
-        windows.append(_window(window.key, path.read_bytes, protocol, 1, window.fps))
-    return windows
+
+def window_start(protocol: Protocol, key: str, frames: int) -> int:
+    """Where the real window begins in a video of `frames` frames: a function of seed and key."""
+    if protocol.start == "first":
+        return 0
+    starts = frames - protocol.span + 1
+    return int(generator(protocol.seed, 0, f"start/{key}").integers(starts))
 
 
 def by_hash(keys: Sequence[str]) -> list[str]:
     """The keys in the order of their hashes: a choice that depends on nothing else."""
     return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-
-
-def _member(reader: ShardReader, index: int) -> Callable[[], bytes]:
-    return lambda: reader[index].video
-
-
-def _window(
-    key: str, video: Callable[[], bytes], protocol: Protocol, stride: int, fps: float
-) -> Window:
-    return Window(key, video, protocol.frames, stride, protocol.resolution, fps)

@@ -13,6 +13,13 @@ NEEDED = {
     "animate": ["pretrained=p", "image=i"],
     "gates": ["pretrained=p"],
     "eval": [],
+    "eval_select": ["benchmark=ucf101", "benchmark.root=r"],
+    "eval_generate": ["adapter=i2vgen_xl", "model=m", "items=i"],
+    "eval_benchmark": ["benchmark.root=r", "pretrained=p"],
+    "eval_compare": ["runs=[a]"],
+    "eval_sensitivity": [],
+    "eval_study": ["methods={a: b, c: d}"],
+    "eval_study_score": ["answers=a"],
     "report": [],
     "demo": [],
     "verify_source": ["source=demo"],
@@ -24,7 +31,7 @@ NEEDED = {
     "opt_out": ["ids=i"],
     "sweep": ["run=r"],
 }
-WITHOUT_RUN_FOLDER = {"demo", "export_csv", "opt_out", "status", "which_clips"}
+WITHOUT_RUN_FOLDER = {"demo", "eval_benchmark", "export_csv", "opt_out", "status", "which_clips"}
 
 
 def composed(name: str, *overrides: str, hydra: bool = False):
