@@ -43,7 +43,8 @@ def phases(config: DictConfig) -> dict[str, list[str]]:
         raise InputError(f"{chosen.name} is no protocol of conf/protocol; run the phases by hand")
     folder, name = config.run_dir, config.benchmark.name
     sampling = [f"sampling.{name}={value}" for name, value in (chosen.sampling or {}).items()]
-    videos = _settings("benchmark", OmegaConf.to_container(config.benchmark, resolve=True))
+    settings = OmegaConf.to_container(config.benchmark, resolve=True)
+    videos = [f"benchmark.{one}={_text(value)}" for one, value in settings.items()]
     listed = {
         "select": [
             "eval", "select", f"benchmark={name}", *videos, f"protocol={chosen.name}",
@@ -51,7 +52,7 @@ def phases(config: DictConfig) -> dict[str, list[str]]:
         ],
         "animate": [
             "animate", f"pretrained={config.pretrained}", f"image={folder}/select/items.csv",
-            *sampling, f"batch={config.batch}", f"run_dir={folder}/animate",
+            "long_prompts=cut", *sampling, f"batch={config.batch}", f"run_dir={folder}/animate",
         ],
         "eval": [
             "eval", f"protocol={chosen.name}", f"reference={folder}/select",
@@ -62,8 +63,8 @@ def phases(config: DictConfig) -> dict[str, list[str]]:
     return {phase: [*given, *config.extra[phase]] for phase, given in listed.items()}
 
 
-def _settings(name: str, value: Any) -> list[str]:
-    """Overrides that set what lies below `name`."""
+def _text(value: Any) -> str:
+    """A value as an override says it."""
     if isinstance(value, dict):
-        return [one for key, inner in value.items() for one in _settings(f"{name}.{key}", inner)]
-    return [f"{name}={'null' if value is None else value}"]
+        return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
+    return "null" if value is None else str(value)

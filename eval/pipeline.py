@@ -191,11 +191,17 @@ def _side(
 
 def _remarks(method: Method, chosen: Protocol) -> list[str]:
     otherwise = other_sampling(method, chosen)
+    remarks = []
     if method.foreign and chosen.sampling is not None:
-        return [f"How {method.name} was sampled is not known; {chosen.name} says how."]
-    if not otherwise:
-        return []
-    return [f"Not sampled as {chosen.name} says: {'; '.join(otherwise)}."]
+        remarks.append(f"How {method.name} was sampled is not known; {chosen.name} says how.")
+    if otherwise:
+        remarks.append(f"Not sampled as {chosen.name} says: {'; '.join(otherwise)}.")
+    if method.settings is not None and chosen.checkpoint is not None:
+        model = str(method.settings.get("model", "unknown"))[:12]
+        remarks.append(
+            f"{chosen.name} is about {chosen.checkpoint}; these videos are of the model {model}."
+        )
+    return remarks
 
 
 def _inputs_digest(config: DictConfig, compared: Compared) -> str:

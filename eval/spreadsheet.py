@@ -28,7 +28,7 @@ def plain(cell: str) -> str:
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A CSV text with a header; None is an empty cell."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\r\n")  # else a carriage return is not quoted
     writer.writerow(header)
     for row in rows:
         writer.writerow(["" if cell is None else safe(str(cell)) for cell in row])

@@ -45,9 +45,15 @@ class Network:
 
 
 def metric_name(metric: str, network: Network) -> str:
-    """The name of a metric by the network's weights: `FVD`, or `FVD[rgb_imagenet]` for others."""
-    _, bracket, other = network.name.partition("[")
-    return f"{metric}{bracket}{other}"
+    """The name of a distance by the network that it is computed with.
+
+    `FVD` is that of I3D with its original weights; other weights and networks stand in brackets:
+    `FVD[rgb_imagenet]`, `FVD[videomae-v2-ssv2]`.
+    """
+    kind, bracket, other = network.name.partition("[")
+    if bracket:
+        return f"{metric}[{other}"
+    return metric if kind.startswith("i3d-") else f"{metric}[{kind}]"
 
 
 def file_digest(path: str | Path) -> str:

@@ -19,6 +19,7 @@ def test_other_weights_give_a_metric_another_name():
 
     assert network.metric_name("FVD", named("i3d-tfhub")) == "FVD"
     assert network.metric_name("FVD", named("i3d-tfhub[rgb_imagenet]")) == "FVD[rgb_imagenet]"
+    assert network.metric_name("KVD", named("videomae-v2-ssv2")) == "KVD[videomae-v2-ssv2]"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 9])
