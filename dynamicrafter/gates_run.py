@@ -15,21 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import files, pages, tracking
 from dynamicrafter.animate import Animator, Sampling
-from dynamicrafter.animate_run import (
-    animator_of,
-    is_done,
-    items_of,
-    reading_of,
-    sampling_of,
-    video_settings,
-    write_video,
-)
+from dynamicrafter.animate_run import animator_of, items_of, sampling_of, video_settings
 from dynamicrafter.command import command
 from dynamicrafter.errors import InputError
 from dynamicrafter.items import Item, digest
 from dynamicrafter.model import pretrained
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.gates import Gate, check_factors, read_gates
+from dynamicrafter.produce import is_done, reading_of, write_video
 from dynamicrafter.progress import progress
 from dynamicrafter.shards import sample_key
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dynamicrafter import files
 from dynamicrafter.errors import InputError
+from eval.spreadsheet import csv_lines
 
 PER_VIDEO, FEATURES = "per_video.parquet", "features.safetensors"
 
@@ -157,8 +158,6 @@ def markdown(found: Results) -> str:
 
 def csv_text(found: Results) -> str:
     """The rows as CSV, each with its protocol; no cell runs in a spreadsheet."""
-    from eval.spreadsheet import csv_lines
-
     header = ("protocol", "protocol_digest", "method", "metric", "value", "low", "high", "unit",
               "samples", "network", "reliable", "reason")  # fmt: skip
     rows = []

@@ -14,7 +14,7 @@ NEEDED = {
     "gates": ["pretrained=p"],
     "eval": [],
     "eval_select": ["benchmark=ucf101", "benchmark.root=r"],
-    "eval_generate": ["adapter=i2vgen_xl", "model=m", "items=i"],
+    "eval_generate": ["pretrained=p", "items=i"],
     "eval_benchmark": ["benchmark.root=r", "pretrained=p"],
     "eval_compare": ["runs=[a]"],
     "eval_sensitivity": [],

@@ -6,10 +6,9 @@ stands: there a space does the same, and text encoders drop it.
 """
 
 import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import write_text
 from dynamicrafter.shards.sample import KEY_PATTERN
-from eval.spreadsheet import plain, safe
+from eval.spreadsheet import csv_lines, plain, safe
 
 ITEM_COLUMNS = ("image", "prompt", "key")
 
@@ -64,7 +63,7 @@ def image_path(folder: Path, key: str) -> Path:
 
 def write_selection(path: Path, rows: Sequence[Chosen]) -> None:
     """Write `selection.csv`, atomically."""
-    write_text(path, _csv(COLUMNS, map(astuple, rows)))
+    write_text(path, csv_lines(COLUMNS, map(astuple, rows)))
 
 
 def read_selection(path: Path) -> list[Chosen]:
@@ -97,16 +96,7 @@ def read_selection(path: Path) -> list[Chosen]:
 def write_items(path: Path, rows: Sequence[Chosen]) -> None:
     """Write `items.csv`, which `animate image=…/items.csv` takes, atomically."""
     lines = [(f"images/{row.key}.png", _spaced(row.prompt), row.key) for row in rows]
-    write_text(path, _csv(ITEM_COLUMNS, lines))
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")  # so that it quotes a lone return in a caption
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(["" if cell is None else safe(str(cell)) for cell in row])
-    return text.getvalue()
+    write_text(path, csv_lines(ITEM_COLUMNS, lines))
 
 
 def _spaced(prompt: str) -> str:
