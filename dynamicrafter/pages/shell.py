@@ -13,16 +13,24 @@ import jinja2
 from markupsafe import Markup
 
 
-def render(template: str, values: dict[str, Any], package: str | None = None) -> str:
+def render(
+    template: str,
+    values: dict[str, Any],
+    package: str | None = None,
+    *,
+    script: str = "",
+    style: str = "",
+) -> str:
     """Render a template that extends `page.html` to one self-contained page.
 
     `template` lies in `package`, or in this package where none is named. Every value is escaped
     unless it is a `Markup`. A name that the template uses and `values` lacks raises
-    `jinja2.UndefinedError`.
+    `jinja2.UndefinedError`. A page's own `script` and `style`, written by us and by nobody else,
+    follow those that all pages have; the policy names both scripts by one hash.
     """
-    script = _own("page.js")
+    script = _own("page.js") + script
     shell = {
-        "style": Markup(_own("page.css")),
+        "style": Markup(_own("page.css") + style),
         "script": Markup(script),
         "policy": policy(script),
     }

@@ -1,11 +1,12 @@
 import base64
 import hashlib
 import re
+from html import unescape
 
 import jinja2
 import pytest
 
-from dynamicrafter.pages import Budget, data_uri, together, video
+from dynamicrafter.pages import Budget, data_uri, shell, together, video
 from dynamicrafter.pages.shell import environment, policy
 
 HOSTILE = '</title></script><img src=x onerror="alert(1)">'
@@ -13,8 +14,6 @@ HOSTILE = '</title></script><img src=x onerror="alert(1)">'
 
 def page(content: str) -> str:
     """A page through the real shell, with a title from outside."""
-    from dynamicrafter.pages import shell
-
     source = '{% extends "page.html" %}{% block title %}{{ title }}{% endblock %}'
     source += "{% block content %}{{ content }}{% endblock %}"
     own = shell.environment()
@@ -43,6 +42,19 @@ def test_the_policy_names_the_script_by_its_hash_and_forbids_the_rest():
     assert "media-src data:" in text
     assert "http" not in text
     assert "unsafe" not in text.replace("style-src 'unsafe-inline'", "")
+
+
+def test_a_script_of_its_own_joins_the_one_script_of_a_page(tmp_path, monkeypatch):
+    package = tmp_path / "paged"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "own.html").write_text('{% extends "page.html" %}')
+    monkeypatch.syspath_prepend(tmp_path)
+    text = shell.render("own.html", {}, "paged", script="go(1 < 2);", style="b > i {}")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script.endswith("go(1 < 2);")
+    assert f'content="{policy(script)}"' in unescape(text)
+    assert "b > i {}</style>" in text
 
 
 def test_a_video_carries_its_bytes_and_an_escaped_label():
