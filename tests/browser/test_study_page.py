@@ -1,8 +1,6 @@
 """The page of a user study in a real browser: answered by keys, kept over a reload, saved."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,8 @@ import pytest
 from dynamicrafter.files import read_json
 from eval.study import prepare
 from eval.study.answers import read_answers
-from tests.browser.test_report_page import CHROMIUM, FLAGS, Opened, _luminance
+from tests.browser.conftest import WIDE
+from tests.browser.test_report_page import _luminance
 from tests.eval.study.folders import make_methods, study_config
 from tests.report_folders import HOSTILE
 
@@ -20,17 +19,7 @@ HERE = "[...document.querySelectorAll('.screen')].find(s => !s.hidden)"
 VIDEOS = f"[...{HERE}.querySelectorAll('video')]"
 CHECKED = "[...document.querySelectorAll('input:checked')].map(i => i.name + ' ' + i.value)"
 PLAYING = f"{VIDEOS}.length > 0 && {VIDEOS}.every(v => !v.paused && v.currentTime > 0)"
-WIDE, NARROW = (1280, "light"), (390, "dark")
 OVERFLOWS = "document.documentElement.scrollWidth > innerWidth"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI has no browser at {CHROMIUM}: apt-get install chromium")
-        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
-    return tmp_path_factory.mktemp("browser")
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +34,6 @@ def study(root: Path) -> Path:
 def page_of(folder: Path) -> Path:
     participant = read_json(folder / "key.json")["sheets"][0]["participant"]
     return folder / "pages" / f"{participant}.html"
-
-
-@pytest.fixture(params=[WIDE, NARROW], ids=["wide light", "narrow dark"])
-def open_page(request, tmp_path: Path) -> Iterator[Callable[[Path], Opened]]:
-    from playwright.sync_api import sync_playwright
-
-    width, scheme = request.param
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=str(CHROMIUM),
-            args=FLAGS,
-            viewport={"width": width, "height": 844},
-            color_scheme=scheme,
-            accept_downloads=True,
-        )
-
-        def open_one(path: Path) -> Opened:
-            opened = Opened(browser.new_page())
-            opened.page.goto(path.as_uri())
-            opened.page.wait_for_load_state("load")
-            return opened
-
-        yield open_one
-        browser.close()
 
 
 def test_a_study_is_answered_by_keys_kept_and_saved(open_page, study: Path, tmp_path: Path):
