@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.features.cache import feature_key, load, store
 from dynamicrafter.features.network import Network
-from dynamicrafter.files import sha256_bytes
+from dynamicrafter.files import sha256_bytes, sha256_json
 from dynamicrafter.progress import progress
 from eval.methods import first_of
 from eval.windows import Seen
 
 Compute = Callable[[np.ndarray], np.ndarray]
+
+LARGEST_PACK = 2**27  # bytes of the features of a set that are also kept in one file
 
 
 class Features:
@@ -46,6 +48,14 @@ class Features:
             [feature_key(content, one.fingerprint, one.preprocessing) for one in networks]
             for content in (window.content() for window in windows)
         ]
+        packs = [sha256_json([key[column] for key in keys]) for column in range(len(networks))]
+        whole = [load(self.folder, pack) for pack in packs]
+        if all(pack is not None for pack in whole):
+            return {
+                one.name: pack["features"]
+                for one, pack in zip(networks, whole, strict=True)
+                if pack is not None
+            }
         rows = [[load(self.folder, key) for key in of_window] for of_window in keys]
         waiting = [index for index, found in enumerate(rows) if any(row is None for row in found)]
         with progress(title, len(windows), "videos", start=len(windows) - len(waiting)) as advance:
@@ -61,10 +71,14 @@ class Features:
                         store(self.folder, keys[indices[n]][column], {"features": row})
                         rows[indices[n]][column] = {"features": row}
                 advance(len(indices))
-        return {
+        together = {
             network.name: np.stack([found[column]["features"] for found in rows])
             for column, network in enumerate(networks)
         }
+        for pack, features in zip(packs, together.values(), strict=True):
+            if features.nbytes <= LARGEST_PACK:
+                store(self.folder, pack, {"features": features})
+        return together
 
     def texts(self, prompts: Sequence[str], network: Network, config: DictConfig) -> np.ndarray:
         """CLIP's embeddings of prompts, `[n, d]`; the model is loaded if one is not known yet."""

@@ -23,6 +23,7 @@ from dynamicrafter.media.probe import probe
 from dynamicrafter.tracking import open_run
 from eval import results, samples
 from eval.extract import Features
+from eval.inspection import Inspector
 from eval.measures import Measured, distances, measured
 from eval.methods import Method, first_of, open_method, other_sampling
 from eval.networks import Absent, distance_network, networks_of
@@ -62,9 +63,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     chosen = protocol(OmegaConf.to_container(config.protocol, resolve=True))
     beside = _protocols_beside(config.also, chosen)
     method = open_method(config.generated, config.method)
-    compared = samples.compared(
-        config.reference, method, chosen, config.root, config.inspect_workers
-    )
+    compared = samples.compared(config.reference, method, chosen, config.root, _inspector(config))
     _check_whole(compared, method, chosen, config)
     others, other_dropped = _others(config, compared, chosen)
     store = Features(
@@ -100,6 +99,10 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "values": {row.metric: row.value for row in found.rows},
         "page": str(folder / "evaluation.html"),
     }
+
+
+def _inspector(config: DictConfig) -> Inspector:
+    return Inspector(config.inspect_workers, Path(config.features))
 
 
 def _protocols_beside(also: Sequence[str] | str, chosen: Protocol) -> list[Protocol]:
@@ -145,7 +148,7 @@ def _others(
         return [], []
     count = len(compared.real)
     found, dropped = samples.other_windows(
-        config.second_reference, count, chosen, config.inspect_workers
+        config.second_reference, count, chosen, _inspector(config)
     )
     shared = {window.key for window in found} & {window.key for window in compared.real}
     if shared:

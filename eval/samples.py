@@ -12,7 +12,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.files import inside, read_json
 from dynamicrafter.shards import ShardReader, may_be_passed_on
 from eval.benchmarks.selection import Chosen, image_path, read_selection
-from eval.inspection import Inspected, inspected
+from eval.inspection import Inspected, Inspector
 from eval.methods import Method, doubled, first_of, folder_digest, video_files
 from eval.protocols import Protocol
 from eval.results import Dropped
@@ -88,7 +88,11 @@ def reference_digest(reference: str | None) -> str:
 
 
 def compared(
-    reference: str | None, method: Method, protocol: Protocol, root: str | None, workers: int
+    reference: str | None,
+    method: Method,
+    protocol: Protocol,
+    root: str | None,
+    inspect: Inspector,
 ) -> Compared:
     """Bring the generated videos of a method and the real side together.
 
@@ -97,12 +101,12 @@ def compared(
         method: the generated videos.
         protocol: how windows are cut.
         root: where the videos of a selection lie; None is the place that it was made from.
-        workers: processes that look into foreign files.
+        inspect: looks into files.
 
     Raises:
         InputError: what belongs to nothing, videos that occur twice.
     """
-    found = inspected(method.videos, protocol.frames, method.foreign, workers)
+    found = inspect(method.videos, protocol.frames, method.foreign)
     _refuse_doubled(method)
     own = _Own(method, protocol, found)
     if reference is None:
@@ -112,7 +116,7 @@ def compared(
         return _selected(own, folder, root)
     if (folder / "manifest.json").is_file():
         return _from_shards(own, ShardReader(folder))
-    return _from_folder(own, folder, workers)
+    return _from_folder(own, folder, inspect)
 
 
 class _Own:
@@ -204,9 +208,9 @@ def _from_shards(own: _Own, reader: ShardReader) -> Compared:
     return own.with_samples(samples, [Dropped(key, "reference", reason) for key in short])
 
 
-def _from_folder(own: _Own, folder: Path, workers: int) -> Compared:
+def _from_folder(own: _Own, folder: Path, inspect: Inspector) -> Compared:
     """A folder of videos: pairs by key where the keys are the same, else two sets."""
-    windows, dropped = _folder_windows(folder, own.protocol, workers, "reference")
+    windows, dropped = _folder_windows(folder, own.protocol, inspect, "reference")
     bad = {one.key for one in dropped}
     shared = [key for key in own.good if key in windows]
     if not shared:
@@ -228,7 +232,7 @@ def _from_folder(own: _Own, folder: Path, workers: int) -> Compared:
 
 
 def other_windows(
-    reference: str, count: int, protocol: Protocol, workers: int
+    reference: str, count: int, protocol: Protocol, inspect: Inspector
 ) -> tuple[list[Window], list[Dropped]]:
     """At most `count` windows of other real videos, of shards or of a folder."""
     folder = _existing(reference)
@@ -237,16 +241,16 @@ def other_windows(
         windows, short = shard_windows(reader, by_hash(reader.keys), protocol, count)
         reason = f"shorter than the {protocol.span} frames of a window"
         return windows, [Dropped(key, "second_reference", reason) for key in short]
-    found, bad = _folder_windows(folder, protocol, workers, "second_reference")
+    found, bad = _folder_windows(folder, protocol, inspect, "second_reference")
     return [found[key] for key in by_hash(sorted(found))[:count]], bad
 
 
 def _folder_windows(
-    folder: Path, protocol: Protocol, workers: int, setting: str
+    folder: Path, protocol: Protocol, inspect: Inspector, setting: str
 ) -> tuple[dict[str, Window], list[Dropped]]:
     """The real windows of a folder of videos, by key, and what is no window."""
     videos = video_files(folder)
-    found = inspected(videos, protocol.span, True, workers)
+    found = inspect(videos, protocol.span, True)
     windows = {}
     for key, facts in found.good.items():
         start = window_start(protocol, key, max(facts.frames, protocol.span))

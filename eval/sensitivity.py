@@ -20,6 +20,7 @@ from dynamicrafter.tracking import open_run
 from eval import samples
 from eval.corruptions import CORRUPTIONS, Spoiled
 from eval.extract import Features
+from eval.inspection import Inspector
 from eval.metrics.frechet import frechet_distance
 from eval.metrics.kernel import kernel_distance
 from eval.networks import Absent, distance_network
@@ -61,7 +62,10 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     if unknown := [kind for kind in kinds if kind not in CORRUPTIONS]:
         raise InputError(f"there is no corruption {unknown[0]}; there are {', '.join(CORRUPTIONS)}")
     windows, _ = samples.other_windows(
-        config.reference, config.count or 10**9, chosen, config.inspect_workers
+        config.reference,
+        config.count or 10**9,
+        chosen,
+        Inspector(config.inspect_workers, Path(config.features)),
     )
     if len(windows) < 4:
         raise InputError(

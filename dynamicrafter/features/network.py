@@ -58,15 +58,14 @@ def metric_name(metric: str, network: Network) -> str:
 
 def file_digest(path: str | Path) -> str:
     """Hex SHA-256 of a file; within the process the file is read again only once it has changed."""
-    resolved = os.path.realpath(path)
-    facts = os.stat(resolved)
-    key = (resolved, facts.st_size, facts.st_mtime_ns)
+    facts = os.stat(path)
+    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
     if key not in _digests:
-        _digests[key] = sha256_file(resolved)
+        _digests[key] = sha256_file(path)
     return _digests[key]
 
 
-_digests: dict[tuple[str, int, int], str] = {}
+_digests: dict[tuple[int, int, int, int], str] = {}
 
 
 def extractor(

@@ -7,6 +7,7 @@ from PIL import Image
 from dynamicrafter.errors import FailedShareError, InputError
 from eval import pipeline, results, samples
 from eval.benchmarks.selection import Chosen, write_selection
+from eval.inspection import Inspector
 from eval.methods import open_method
 from eval.protocols import shipped
 from eval.windows import file_digest
@@ -61,7 +62,9 @@ def evaluate(tmp_path, *overrides):
 def test_windows_start_where_the_selection_says(root, tmp_path):
     select(tmp_path / "select", root)
     method = open_method(str(fill(tmp_path / "mine", 9)))
-    found = samples.compared(str(tmp_path / "select"), method, DEMO, None, 0)
+    found = samples.compared(
+        str(tmp_path / "select"), method, DEMO, None, Inspector(0, tmp_path / "cache")
+    )
     assert [one.key for one in found.samples] == list(KEYS)
     expected = moving_square(0, 60)[5:53:3]
     assert np.abs(found.samples[0].real.read().astype(int) - expected).mean() < 4
@@ -69,7 +72,9 @@ def test_windows_start_where_the_selection_says(root, tmp_path):
     assert found.samples[0].generated.fps == pytest.approx(8 / 3)
     (tmp_path / "elsewhere").mkdir()
     (root / "a.mp4").rename(tmp_path / "elsewhere" / "a.mp4")
-    moved = samples.compared(str(tmp_path / "select"), method, DEMO, str(tmp_path / "elsewhere"), 0)
+    moved = samples.compared(
+        str(tmp_path / "select"), method, DEMO, str(tmp_path / "elsewhere"), inspect
+    )
     assert moved.samples[0].real.read().shape == (16, 64, 64, 3)
 
 
