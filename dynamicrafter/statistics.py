@@ -61,7 +61,7 @@ def jackknife(
     partial = np.array([statistic(indices) for indices in kept])
     value = groups * whole - (groups - 1) * float(partial.mean())
     variance = (groups - 1) / groups * float(((partial - partial.mean()) ** 2).sum())
-    return _student(value, variance**0.5, groups - 1, level)
+    return student_interval(value, variance**0.5, groups - 1, level)
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
@@ -70,7 +70,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> 
     if array.ndim != 1 or len(array) < 2:
         raise InputError(f"an interval of a mean needs a list of 2 values, not {array.shape}")
     error = float(array.std(ddof=1)) / len(array) ** 0.5
-    return _student(float(array.mean()), error, len(array) - 1, level)
+    return student_interval(float(array.mean()), error, len(array) - 1, level)
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -107,7 +107,8 @@ def _without_each(parts: list[np.ndarray]) -> list[list[np.ndarray]]:
     return [parts[:i] + parts[i + 1 :] for i in range(len(parts))]
 
 
-def _student(value: float, error: float, degrees: int, level: float) -> Interval:
+def student_interval(value: float, error: float, degrees: int, level: float = 0.95) -> Interval:
+    """The interval about `value` of a standard error that has `degrees` of freedom."""
     from scipy.special import stdtrit
 
     reach = float(stdtrit(degrees, (1 + level) / 2)) * error

@@ -73,6 +73,24 @@ def draw_subsets(n: int, size: int, count: int, seed: int, name: str) -> np.ndar
     return np.stack(draws)
 
 
+def kernel_row_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sums of k(x_i, y_j) over j, `[n]`, of features `[n, d]` and `[m, d]` in float64."""
+    parts = [
+        sum(_kernel(rows, columns).sum(axis=1) for columns in _blocks(y)) for rows in _blocks(x)
+    ]
+    return np.concatenate(parts)
+
+
+def kernel_pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """k(x_i, y_i), `[n]`, of features `[n, d]` each."""
+    return (np.einsum("nd,nd->n", x, y) / x.shape[1] + 1) ** 3
+
+
+def kernel_diagonal(x: np.ndarray) -> np.ndarray:
+    """k(x_i, x_i), `[n]`, of features `[n, d]`."""
+    return kernel_pairs(x, x)
+
+
 def _mmd2(x: np.ndarray, y: np.ndarray) -> float:
     n, m = len(x), len(y)
     within = _sum_off_diagonal(x) / (n * (n - 1)) + _sum_off_diagonal(y) / (m * (m - 1))
@@ -83,8 +101,7 @@ def _mmd2(x: np.ndarray, y: np.ndarray) -> float:
 def _sum_off_diagonal(x: np.ndarray) -> float:
     """Sum of k(x_i, x_j) over i != j, from the blocks on and above the diagonal."""
     blocks = _blocks(x)
-    diagonal = ((x * x).sum(axis=1) / x.shape[1] + 1) ** 3
-    total = -float(diagonal.sum())
+    total = -float(kernel_diagonal(x).sum())
     for i, rows in enumerate(blocks):
         total += _kernel_sum(rows, rows)
         total += 2 * sum(_kernel_sum(rows, columns) for columns in blocks[i + 1 :])
@@ -93,10 +110,21 @@ def _sum_off_diagonal(x: np.ndarray) -> float:
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
     """Sum of k over all pairs of rows."""
+    base = _base(x, y)
+    return float(np.vdot(base * base, base))
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """k(x_i, y_j), `[n, m]`."""
+    base = _base(x, y)
+    return base * base * base
+
+
+def _base(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     base = x @ y.T
     base /= x.shape[1]
     base += 1
-    return float(np.vdot(base * base, base))
+    return base
 
 
 def _blocks(x: np.ndarray) -> list[np.ndarray]:

@@ -44,10 +44,18 @@ def clip_sim(images: Sequence[np.ndarray], texts: np.ndarray) -> Similarity:
     Raises:
         InputError: no video, not one text for each, an empty video, a vector without direction.
     """
+    return _over_videos([cosines.mean() for cosines in frame_text_cosines(images, texts)])
+
+
+def frame_text_cosines(images: Sequence[np.ndarray], texts: np.ndarray) -> list[np.ndarray]:
+    """Cosine of each frame with its video's text, `[t]` for each video; arguments as `clip_sim`'s.
+
+    Raises:
+        InputError: not one text for each video, an empty video, a vector without direction.
+    """
     if len(images) != len(texts):
         raise InputError(f"{len(images)} videos need as many texts, not {len(texts)}")
-    pairs = zip(images, texts, strict=True)
-    return _over_videos([(_unit(frames) @ _unit(text)).mean() for frames, text in pairs])
+    return [_unit(frames) @ _unit(text) for frames, text in zip(images, texts, strict=True)]
 
 
 def frame_consistency(images: Sequence[np.ndarray]) -> Similarity:
@@ -111,16 +119,19 @@ def flicker(videos: Sequence[np.ndarray]) -> Similarity:
     Raises:
         InputError: not uint8, or a video of one frame.
     """
-    scores = []
-    for video in videos:
-        if video.dtype != np.uint8 or len(video) < 2:
-            raise InputError(
-                f"flicker takes uint8 videos of 2 frames, not {video.dtype}, {len(video)}"
-            )
-        pairs = zip(video[1:], video[:-1], strict=True)
-        changes = [np.abs(after.astype(np.int16) - before).mean() for after, before in pairs]
-        scores.append((255 - float(np.mean(changes))) / 255)
-    return _over_videos(scores)
+    return _over_videos([(255 - float(frame_changes(video).mean())) / 255 for video in videos])
+
+
+def frame_changes(video: np.ndarray) -> np.ndarray:
+    """Mean |difference| of each frame from the one before, 0 to 255, `[t - 1]`.
+
+    Raises:
+        InputError: not uint8, or one frame alone.
+    """
+    if video.dtype != np.uint8 or len(video) < 2:
+        raise InputError(f"flicker takes uint8 videos of 2 frames, not {video.dtype}, {len(video)}")
+    pairs = zip(video[1:], video[:-1], strict=True)
+    return np.array([np.abs(after.astype(np.int16) - before).mean() for after, before in pairs])
 
 
 def _over_videos(per_video: Sequence[float]) -> Similarity:

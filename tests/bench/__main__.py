@@ -13,7 +13,7 @@ from rich.table import Table
 from dynamicrafter import assets, files
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
-from tests.bench import curate, data, decode, frechet, i3d, matrix, motion, unet
+from tests.bench import curate, data, decode, frechet, i3d, matrix, metrics, motion, unet
 from tests.bench.timing import Row
 
 
@@ -42,6 +42,7 @@ def jobs() -> list[Callable[[], list[Row]]]:
         unet.training_rows,
         data.rows,
         frechet.rows,
+        metrics.rows,
     ]
     if torch.cuda.is_available():
         chosen += [lambda: matrix.rows(matrix.CUDA), lambda: unet.forward_rows(matrix.CUDA)]

@@ -3,6 +3,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from dynamicrafter.errors import InputError
+from eval.metrics import frechet
 from eval.metrics.frechet import frechet_distance
 
 
@@ -59,3 +60,63 @@ def test_inputs_are_left_as_they_are():
 def test_bad_features_are_named(x, y, complaint):
     with pytest.raises(InputError, match=complaint):
         frechet_distance(x, y)
+
+
+def spread_out(n: int, d: int, slope: float, seed: int) -> np.ndarray:
+    """Rows whose standard deviations fall off as k^-slope, in a rotated basis."""
+    draws = np.random.default_rng(seed)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(d, d))).Q
+    return draws.normal(size=(n, d)) * np.arange(1, d + 1.0) ** -slope @ rotation
+
+
+def traces_of(*sets: np.ndarray) -> float:
+    return sum(part.var(axis=0, ddof=1).sum() for part in sets)
+
+
+@pytest.mark.parametrize("slope", [0, 0.5, 1, 2, 4])
+@pytest.mark.parametrize("n", [61, 80, 600])
+def test_the_fast_way_is_as_good_as_the_one_that_squares_nothing(n, slope, monkeypatch):
+    x, y = spread_out(n, 60, slope, 1), 1.3 * spread_out(n, 60, slope, 2) + 0.1
+    found = frechet_distance(x, y)
+    monkeypatch.setattr(frechet, "TOLERANCE", -1)
+    assert abs(found.value - frechet_distance(x, y).value) <= 1e-12 * found.traces
+
+
+def test_the_fast_way_gives_up_where_it_cannot_promise_that():
+    x, y = spread_out(300, 60, 5, 1), spread_out(300, 60, 5, 2)
+    covariances = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    tolerance = frechet.TOLERANCE * traces_of(x, y)
+    assert frechet._cross_of_covariances(*covariances, tolerance) is None
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+def test_scale_enters_squared(scale):
+    x, y = samples(80, 12, 0), samples(70, 12, 1)
+    found = frechet_distance(scale * x, scale * y).value
+    assert found == pytest.approx(scale**2 * frechet_distance(x, y).value, rel=1e-11)
+
+
+def test_a_mean_far_larger_than_the_spread_costs_no_digits():
+    """Multiples of 2^-10 stay exact beside 2^20."""
+    x, y = (np.round(samples(80, 12, seed) * 1024) / 1024 for seed in (0, 1))
+    expected = frechet_distance(x, y)
+    found = frechet_distance(x + 2**20, y + 2**20)
+    assert abs(found.value - expected.value) <= 1e-11 * expected.traces
+
+
+def test_one_dimension_is_the_distance_of_two_numbers_each():
+    x, y = samples(50, 1, 0), samples(40, 1, 1)
+    expected = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
+    assert frechet_distance(x, y).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [2, 10, 40])
+def test_identical_sets_have_no_distance(n):
+    x = samples(n, 12, 0)
+    assert frechet_distance(x, x).value <= 1e-12 * traces_of(x, x)
+
+
+def test_repeated_rows_count_as_often_as_they_are_there():
+    x, y = samples(30, 12, 0), samples(40, 12, 1)
+    twice = frechet_distance(np.repeat(x, 2, axis=0), y, unbiased=False)
+    assert twice.value == pytest.approx(frechet_distance(x, y, unbiased=False).value, rel=1e-11)

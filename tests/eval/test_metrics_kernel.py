@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,15 @@ def test_blocks_of_any_size_give_the_definition(sets, monkeypatch, block):
     found = kernel_distance(*sets)
     assert found.value == pytest.approx(plain_mmd2(*sets), rel=1e-11)
     assert (found.count_x, found.count_y) == (23, 17)
+
+
+def test_memory_does_not_hold_a_kernel_matrix():
+    x, y = np.random.default_rng(0).normal(size=(2, 4000, 3))
+    tracemalloc.start()
+    kernel_distance(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6  # one of the three matrices takes 128 MB
 
 
 def test_equal_distributions_scatter_around_zero():

@@ -62,9 +62,8 @@ def evaluate(tmp_path, *overrides):
 def test_windows_start_where_the_selection_says(root, tmp_path):
     select(tmp_path / "select", root)
     method = open_method(str(fill(tmp_path / "mine", 9)))
-    found = samples.compared(
-        str(tmp_path / "select"), method, DEMO, None, Inspector(0, tmp_path / "cache")
-    )
+    inspect = Inspector(0, tmp_path / "cache")
+    found = samples.compared(str(tmp_path / "select"), method, DEMO, None, inspect)
     assert [one.key for one in found.samples] == list(KEYS)
     expected = moving_square(0, 60)[5:53:3]
     assert np.abs(found.samples[0].real.read().astype(int) - expected).mean() < 4

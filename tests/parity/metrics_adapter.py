@@ -1,6 +1,8 @@
 """The project's metrics under the names of the figures in `tests/golden/metrics`."""
 
+import re
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from dynamicrafter.features import i3d
 from dynamicrafter.features import preprocess as resize
 from dynamicrafter.statistics import extrapolate
 from eval.metrics import frechet as frechet_metric
+from eval.metrics import inception_score as inception
 from eval.metrics import kernel as kernel_metric
 from eval.metrics import similarity
 
@@ -85,22 +88,39 @@ def recipe_video(t: int) -> np.ndarray:
     return np.clip(0.6 * wave + 0.6 * noise, -1, 1).astype(np.float32)[None]
 
 
+RULES = {"direct_to": "direct_bilinear_halfpixel", "tf1_legacy": "tf1_legacy_bilinear"}
+
+
 def preprocess(video: np.ndarray, rule: str, size: int) -> np.ndarray:
-    """Videos uint8 [n, t, h, w, 3] → float64 [n, 3, t, size, size] in [-1, 1]."""
+    """Videos uint8 [n, t, h, w, 3] → float64 [n, 3, t, size, size] in [-1, 1].
+
+    The rule may be an array's name, as `direct_to_14_antialias`.
+    """
+    rule = re.sub(r"_\d+", "", rule)
+    rule = RULES.get(rule, rule.replace("direct_to_anti", "direct_bilinear_anti"))
     return resize.preprocess(torch.from_numpy(video), rule, size, torch.float64).numpy()
 
 
-def clip_sim(image_embeds: np.ndarray, text_embeds: np.ndarray) -> dict[str, object]:
+def clip_sim(image_embeds: Sequence[np.ndarray], text_embeds: np.ndarray) -> dict[str, object]:
+    """Of arrays [v, t, d] or lists of [t, d]; `ragged_...` where t differs, else per frame."""
     result = similarity.clip_sim(image_embeds, text_embeds)
-    return {"clipsim": result.value, "per_video": result.per_video}
-
-
-def frame_consistency(image_embeds: np.ndarray) -> dict[str, object]:
-    result = similarity.frame_consistency(image_embeds)
-    return {
-        "frame_consistency": result.value,
-        "frame_consistency_per_video": result.per_video,
-    }
+    cosines = similarity.frame_text_cosines(image_embeds, text_embeds)
+    frames = np.concatenate(cosines)
+    found: dict[str, object] = {"clipsim": result.value, "per_video": result.per_video}
+    if result.count > 1:
+        found["clipsim_std_over_videos_ddof1"] = result.per_video.std(ddof=1)
+    if len({len(video) for video in cosines}) > 1:
+        found["ragged_mean_of_video_means"] = result.value
+        found["ragged_mean_over_frames"] = frames.mean()
+    else:
+        found["per_frame_cos"] = np.stack(cosines)
+    found["clipscore_100_clamped_per_frame"] = np.maximum(100 * frames, 0).mean()
+    found["clipscore_100_clamped_after_mean"] = max(100 * frames.mean(), 0)
+    if min(len(video) for video in cosines) > 1:
+        consistency = similarity.frame_consistency(image_embeds)
+        found["frame_consistency"] = consistency.value
+        found["frame_consistency_per_video"] = consistency.per_video
+    return found
 
 
 def pic(distance: np.ndarray) -> dict[str, object]:
@@ -115,11 +135,30 @@ def pic(distance: np.ndarray) -> dict[str, object]:
 
 def dreamsim_head(inputs: np.ndarray, frames: np.ndarray) -> dict[str, object]:
     distance = similarity.dreamsim_distance(inputs, frames)
-    return {"dreamsim_distance": distance, "dreamsim_pic": pic(distance)["pic"]}
+    return {
+        "dreamsim_distance": distance,
+        "dreamsim_half_l2_squared": distance,  # of vectors of length 1 the same
+        "dreamsim_distance_without_mean_subtraction": 1
+        - np.stack(similarity.frame_text_cosines(frames, inputs)),
+        "dreamsim_pic": pic(distance)["pic"],
+    }
+
+
+def inception_score(probs: np.ndarray) -> dict[str, object]:
+    result = inception.inception_score(probs, splits=5)
+    return {
+        "is_all": result.value,
+        "is_splits5": result.per_split,
+        "is_mean": result.mean,
+        "is_std_ddof0": result.deviation,
+    }
 
 
 def flicker(video: np.ndarray) -> dict[str, object]:
-    return {"vbench_temporal_flickering": similarity.flicker([video]).value}
+    return {
+        "vbench_temporal_flickering": similarity.flicker([video]).value,
+        "mae_per_pair": similarity.frame_changes(video),
+    }
 
 
 def fvd_infinity(n: np.ndarray, fvd: np.ndarray) -> dict[str, object]:
