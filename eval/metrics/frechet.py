@@ -127,7 +127,7 @@ def _moments(
 
 
 def _scatter(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `[d]` and sum of outer products `[d, d]` of x less `mean`, in blocks that fit a cache."""
+    """Mean `[d]` and sum of outer products `[d, d]` of x less `mean`, in blocks."""
     rest, scatter = np.zeros_like(mean), np.zeros((len(mean), len(mean)))
     for start in range(0, len(x), BLOCK):
         rows = x[start : start + BLOCK] - mean
