@@ -15,7 +15,6 @@ from scipy.linalg import lapack
 from dynamicrafter.errors import InputError
 
 TOLERANCE = 1e-12  # of the traces: rounding that the fast way may add
-BLOCK = 512  # rows of a covariance at a time
 UNIT = float(np.finfo(np.float64).eps)  # rounding of a covariance, of its norm
 
 
@@ -43,16 +42,13 @@ def frechet_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = True) -> Fre
     Raises:
         InputError: shapes that do not fit, fewer than 2 rows, values that are not finite.
     """
-    x, y = check_features(x, y)
+    x, y, shift = centred(*check_features(x, y))
     over_x, over_y = len(x) - unbiased, len(y) - unbiased
+    traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
     found = None
     if min(len(x), len(y)) > x.shape[1]:
-        shift, covariance_x, covariance_y = _moments(x, y, over_x, over_y)
-        traces = float(np.trace(covariance_x) + np.trace(covariance_y))
-        found = _cross_of_covariances(covariance_x, covariance_y, TOLERANCE * traces)
+        found = _cross_of_covariances(x.T @ x / over_x, y.T @ y / over_y, TOLERANCE * traces)
     if found is None:
-        x, y, shift = centred(x, y)
-        traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
         found = _cross_of_rows(x, y) / (over_x * over_y) ** 0.5
     mean_term = float(shift @ shift)
     value = max(mean_term + traces - 2 * found, 0.0)  # below 0 by rounding alone
@@ -113,27 +109,6 @@ def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     mean_x, mean_y = _mean(x), _mean(y)
     x, y = x - mean_x, y - mean_y
     return x, y, (mean_x - mean_y) + (_mean(x) - _mean(y))
-
-
-def _moments(
-    x: np.ndarray, y: np.ndarray, over_x: int, over_y: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Difference of the means and both covariances, over `over_x` and `over_y`."""
-    mean_x, mean_y = _mean(x), _mean(y)
-    rest_x, scatter_x = _scatter(x, mean_x)
-    rest_y, scatter_y = _scatter(y, mean_y)
-    shift = (mean_x - mean_y) + (rest_x - rest_y)
-    return shift, scatter_x / over_x, scatter_y / over_y
-
-
-def _scatter(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `[d]` and sum of outer products `[d, d]` of x less `mean`, in blocks."""
-    rest, scatter = np.zeros_like(mean), np.zeros((len(mean), len(mean)))
-    for start in range(0, len(x), BLOCK):
-        rows = x[start : start + BLOCK] - mean
-        rest += np.ones(len(rows)) @ rows
-        scatter += rows.T @ rows
-    return rest / len(x), scatter
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

@@ -1,14 +1,47 @@
-"""Pages in a real browser, wide and light, narrow and dark."""
+"""Pages in a real browser, wide and light, narrow and dark.
+
+The drivers' own browsers play no H.264, so this takes Debian's.
+"""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser.test_report_page import CHROMIUM, FLAGS, Opened
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 WIDE, NARROW = (1280, "light"), (390, "dark")
+
+
+class Opened:
+    """A page that is open, with everything that it said and asked for."""
+
+    def __init__(self, page):
+        self.page = page
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def until(self, expression: str, seconds: float = 15) -> None:
+        """Wait until `expression` is true (the driver's own waiting breaks the page's policy)."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"not within {seconds} s: {expression}"
+            self.page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="module")

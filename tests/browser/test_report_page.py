@@ -3,81 +3,29 @@
 The drivers' own browsers play no H.264, so this takes Debian's.
 """
 
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from eval import report
+from tests.browser.conftest import Opened
 from tests.report_folders import make_all
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 VIDEOS = "document.querySelectorAll('video')"
 PAIR = "document.querySelector('#videos [data-together]').querySelectorAll('video')"
 
 pytestmark = [pytest.mark.slow, pytest.mark.sample]
 
 
-class Opened:
-    """A page that is open, with everything that it said and asked for."""
-
-    def __init__(self, page):
-        self.page = page
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-
-    def until(self, expression: str, seconds: float = 15) -> None:
-        """Wait until `expression` is true (the driver's own waiting breaks the page's policy)."""
-        end = time.monotonic() + seconds
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, f"not within {seconds} s: {expression}"
-            self.page.wait_for_timeout(50)
-
-
 @pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI has no browser at {CHROMIUM}: apt-get install chromium")
-        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
-    root = tmp_path_factory.mktemp("report")
+def html(root: Path) -> Path:
     report.run(make_all(root), root / "report")
     return root / "report" / "report.html"
 
 
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide light", "narrow dark"])
-def opened(request, html: Path, tmp_path: Path) -> Iterator[Opened]:
-    from playwright.sync_api import sync_playwright
-
-    width, scheme = request.param
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=str(CHROMIUM),
-            args=FLAGS,
-            viewport={"width": width, "height": 844},
-            color_scheme=scheme,
-        )
-        result = Opened(browser.new_page())
-        result.page.goto(html.as_uri())
-        result.page.wait_for_load_state("load")
-        yield result
-        browser.close()
+@pytest.fixture
+def opened(open_page, html: Path) -> Opened:
+    return open_page(html)
 
 
 def test_the_page(opened: Opened):
