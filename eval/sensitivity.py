@@ -1,7 +1,9 @@
 """`dynamicrafter eval sensitivity`: what FVD and KVD see of spoiled videos, and what they do not.
 
-Real videos are compared with themselves, spoiled in one way at rising strength. Two halves of the
-real videos give the floor: a corruption that stays below it at full strength goes unseen.
+Real videos are compared with themselves, spoiled in one way at rising strength. Then they are cut
+in two halves at random, several times: one half against the other, and against the other spoiled. A
+corruption that at full strength raises this distance by less than it scatters from cut to cut goes
+unseen. Both distances are of as many videos, so their bias is the same.
 """
 
 import itertools
@@ -14,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import files, pages
 from dynamicrafter.command import choose_device, command
+from dynamicrafter.draws import generator
 from dynamicrafter.errors import InputError
 from dynamicrafter.features.network import Network
+from dynamicrafter.pages.tables import number
 from dynamicrafter.tracking import open_run
 from eval import samples
 from eval.corruptions import CORRUPTIONS, Spoiled
@@ -27,19 +31,32 @@ from eval.networks import Absent, distance_network
 from eval.protocols import Protocol, protocol
 from eval.spreadsheet import csv_lines
 from eval.tables import protocol_table, significant, value_cell
-from eval.windows import by_hash
 
 main = command("eval_sensitivity", "eval.sensitivity")
+
+CUTS = 10  # of the real videos into two halves
 
 
 @dataclass(frozen=True)
 class Point:
-    """Real videos against themselves, spoiled."""
+    """Real videos against themselves, spoiled.
+
+    `rise` is of the FVD of two halves where one of them is spoiled, 0.1 for a tenth.
+    """
 
     corruption: str
     strength: float
     fvd: float
     kvd: float
+    rise: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """FVD of two real halves: the mean over the cuts, and their deviation as a share of it."""
+
+    fvd: float
+    scatter: float
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
@@ -76,13 +93,19 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         Path(config.features), config.batch, config.workers, choose_device(config.device)
     )
     real = store.of(windows, [network], "real")[network.name].astype(np.float64)
-    floor = _floor(real, [window.key for window in windows], chosen)
+    cuts = _cuts(len(windows), chosen.seed)
+    halves = np.array([_fvd(real[a], real[b], chosen) for a, b in cuts])
+    floor = Floor(float(halves.mean()), float(halves.std(ddof=1) / halves.mean()))
     points = []
     for kind in kinds:
         for strength in CORRUPTIONS[kind].strengths:
             spoiled = [Spoiled(window, kind, strength, chosen.seed) for window in windows]
             found = store.of(spoiled, [network], f"{kind} {strength:g}")[network.name]
-            points.append(_point(kind, strength, real, found.astype(np.float64), chosen))
+            found = found.astype(np.float64)
+            mixed = np.array([_fvd(real[a], found[b], chosen) for a, b in cuts])
+            rise = float((mixed / halves).mean()) - 1
+            fvd, kvd = _fvd(real, found, chosen), kernel_distance(real, found).value
+            points.append(Point(kind, strength, fvd, kvd, rise))
     blind = _blind(points, floor)
     whole = {
         "protocol": chosen.settings(),
@@ -92,8 +115,8 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "points": [asdict(point) for point in points],
         "blind": blind,
     }
-    rows = [list(asdict(point).values()) for point in [floor, *points]]
-    columns = ("corruption", "strength", "fvd", "kvd")
+    rows = [list(asdict(point).values()) for point in points]
+    columns = ("corruption", "strength", "fvd", "kvd", "rise")
     files.write_text(folder / "sensitivity.csv", csv_lines(columns, rows))
     files.write_text(
         folder / "sensitivity.html", _page(chosen, network, len(windows), floor, points)
@@ -117,64 +140,57 @@ def _network(config: DictConfig, chosen: Protocol) -> Network:
     return found
 
 
-def _floor(real: np.ndarray, keys: list[str], chosen: Protocol) -> Point:
-    """Two halves of the real videos against each other, by the hash of their keys."""
-    place = {key: index for index, key in enumerate(keys)}
-    order = [place[key] for key in by_hash(keys)]
-    half = len(order) // 2
-    return _point("two halves", 0.0, real[order[:half]], real[order[half:]], chosen)
+def _cuts(count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Halves of `count` videos, `CUTS` times at random."""
+    orders = [generator(seed, cut, "halves").permutation(count) for cut in range(CUTS)]
+    return [(order[: count // 2], order[count // 2 : 2 * (count // 2)]) for order in orders]
 
 
-def _point(
-    kind: str, strength: float, real: np.ndarray, other: np.ndarray, chosen: Protocol
-) -> Point:
-    fvd = frechet_distance(real, other, chosen.unbiased).value
-    return Point(kind, strength, fvd, kernel_distance(real, other).value)
+def _fvd(x: np.ndarray, y: np.ndarray, chosen: Protocol) -> float:
+    return frechet_distance(x, y, chosen.unbiased).value
 
 
-def _blind(points: list[Point], floor: Point) -> list[str]:
-    """The corruptions that at full strength stay below the distance of two real halves."""
+def _blind(points: list[Point], floor: Floor) -> list[str]:
+    """The corruptions that at full strength raise the distance by less than it scatters."""
     strongest = {point.corruption: point for point in points}
-    return [kind for kind, point in strongest.items() if point.fvd < floor.fvd]
+    return [kind for kind, point in strongest.items() if point.rise < floor.scatter]
 
 
 def _page(
-    chosen: Protocol, network: Network, videos: int, floor: Point, points: list[Point]
+    chosen: Protocol, network: Network, videos: int, floor: Floor, points: list[Point]
 ) -> str:
-    charts, rows = [], []
+    charts, rows, blind = [], [], _blind(points, floor)
     for kind in dict.fromkeys(point.corruption for point in points):
         what = CORRUPTIONS[kind]
         of_kind = [point for point in points if point.corruption == kind]
         strengths = [point.strength for point in of_kind]
-        series = [
-            pages.Series("spoiled", strengths, [point.fvd for point in of_kind]),
-            pages.Series("two halves", strengths, [floor.fvd] * len(of_kind), faint=True),
-        ]
-        charts.append(pages.line_chart(series, what.name.capitalize(), what.unit, "FVD"))
+        curve = pages.Series("spoiled", strengths, [point.fvd for point in of_kind])
+        charts.append(pages.line_chart([curve], what.name.capitalize(), what.unit, "FVD"))
         last = of_kind[-1]
         rising = all(a.fvd < b.fvd for a, b in itertools.pairwise(of_kind))
-        unseen = "below that of two real halves: unseen" if last.fvd < floor.fvd else None
+        unseen = "rises less than two real halves scatter" if kind in blind else None
         rows.append(
             pages.Row(
                 [what.name, "order in time" if what.in_time else "the picture", rising,
-                 value_cell(last.fvd), value_cell(last.fvd / floor.fvd if floor.fvd else None)],
+                 value_cell(last.fvd), pages.Cell(last.rise, number(100 * last.rise) + " %")],
                 reason=unseen,
             )
         )  # fmt: skip
     columns = [
         pages.Column("Corruption"), pages.Column("Spoils"), pages.Column("Rises all the way"),
         pages.Column("FVD at full strength", number=True),
-        pages.Column("times the floor", number=True),
+        pages.Column("rise of two halves", number=True),
     ]  # fmt: skip
     values = {
         "protocol": chosen.settings(),
         "network": network.name,
         "videos": videos,
         "floor": significant(floor.fvd),
+        "scatter": f"{100 * floor.scatter:.0f}",
         "few": videos < 400,
         "charts": charts,
         "table": pages.table(columns, rows, "What FVD sees"),
-        "blind": [CORRUPTIONS[kind].name for kind in _blind(points, floor)],
+        "blind": [CORRUPTIONS[kind].name for kind in blind],
         "settings": protocol_table(chosen.settings()),
     }
     return pages.render("sensitivity.html", values, package="eval")

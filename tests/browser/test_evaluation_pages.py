@@ -10,7 +10,7 @@ from eval.compare import Difference, Evaluated
 from eval.page import evaluation_page
 from eval.protocols import shipped
 from eval.published import read_published
-from eval.sensitivity import Point
+from eval.sensitivity import Floor, Point
 from tests.report_folders import HOSTILE, make_eval
 
 pytestmark = [pytest.mark.slow, pytest.mark.sample]
@@ -47,9 +47,11 @@ def comparison(folder: Path) -> str:
 
 
 def what_fvd_sees(folder: Path) -> str:
-    points = [Point(kind, s, 100.0 * s, s) for kind in ("noise", "reverse") for s in (1.0, 2.0)]
+    points = [
+        Point(kind, s, 100.0 * s, s, 0.1 * s) for kind in ("noise", "reverse") for s in (1.0, 2.0)
+    ]
     network = Network("i3d-tfhub", "i3d-tfhub/1", "", lambda device: None)
-    floor = Point("two halves", 0.0, 150.0, 0.1)
+    floor = Floor(150.0, 0.3)
     return sensitivity._page(shipped()["demo"], network, 40, floor, points)
 
 

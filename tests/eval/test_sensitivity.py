@@ -43,7 +43,7 @@ def test_a_network_without_time_is_blind_to_it(clips, tmp_path, monkeypatch):
     assert points["reverse", 16.0] == pytest.approx(0, abs=1e-6)
     assert summary["blind"] == found["blind"]
     assert "reverse" in found["blind"]
-    assert "Unseen at full strength" in (tmp_path / "sensitivity.html").read_text()
+    assert "Hardly seen at full strength" in (tmp_path / "sensitivity.html").read_text()
 
 
 def test_the_curve_rises_with_noise(clips, tmp_path, pixels_as_network):
@@ -53,8 +53,8 @@ def test_the_curve_rises_with_noise(clips, tmp_path, pixels_as_network):
     assert [one["strength"] for one in found["points"]] == list(CORRUPTIONS["noise"].strengths)
     assert found["floor"]["fvd"] > 0
     lines = (tmp_path / "sensitivity.csv").read_text().splitlines()
-    assert lines[0] == "corruption,strength,fvd,kvd"
-    assert len(lines) == 6
+    assert lines[0] == "corruption,strength,fvd,kvd,rise"
+    assert len(lines) == 5
 
 
 def test_what_cannot_be_measured_is_refused(clips, tmp_path, pixels_as_network):
