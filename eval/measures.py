@@ -11,7 +11,12 @@ from dynamicrafter.statistics import mean_interval
 from eval.extract import Features
 from eval.metrics import similarity
 from eval.metrics.inception_score import inception_score
-from eval.metrics.intervals import FvdEstimate, fvd_with_interval, kvd_with_interval
+from eval.metrics.intervals import (
+    FvdEstimate,
+    KvdEstimate,
+    fvd_with_interval,
+    kvd_with_interval,
+)
 from eval.networks import Absent, Networks, distance_network
 from eval.protocols import Protocol
 from eval.results import Row
@@ -262,9 +267,8 @@ def _inception(
         found.rows.append(replace(row, reason=reason))
         return
     score = inception_score(probabilities, SPLITS)
-    spread = (score.mean - 2 * score.deviation, score.mean + 2 * score.deviation)
-    found.rows.append(replace(row, value=score.mean, interval=spread, reliable=True,
-                              reason="the interval is twice the spread of the splits"))  # fmt: skip
+    spread = f"mean of {SPLITS} splits, which deviate by {score.deviation:.3g}"
+    found.rows.append(replace(row, value=score.mean, reliable=True, reason=spread))
 
 
 def _against_stills(rows: list[Row]) -> list[Row]:
@@ -301,7 +305,7 @@ def _absent_distances(
     ]
 
 
-def _distance_row(row: Row, estimate: FvdEstimate) -> Row:
+def _distance_row(row: Row, estimate: FvdEstimate | KvdEstimate) -> Row:
     interval = None if estimate.low is None else (estimate.low, estimate.high)
     return replace(
         row,

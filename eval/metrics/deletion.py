@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from eval.metrics.frechet import centred, check_features
-from eval.metrics.kernel import kernel_diagonal, kernel_pairs, kernel_row_sums
+from eval.metrics.kernel import kernel_pairs, kernel_row_sums
 
 STEP = 0.5  # between nodes in log s; the trapezoid rule is then good to 1e-8
 MARGIN = 7.0  # of log s beyond the spectrum; what lies outside follows a known power of s
@@ -125,8 +125,8 @@ class KernelWithout:
 
     def __init__(self, x: np.ndarray, y: np.ndarray):
         self._x, self._y = check_features(x, y)
-        self._within_x = kernel_row_sums(self._x, self._x) - kernel_diagonal(self._x)
-        self._within_y = kernel_row_sums(self._y, self._y) - kernel_diagonal(self._y)
+        self._within_x = kernel_row_sums(self._x, self._x) - kernel_pairs(self._x, self._x)
+        self._within_y = kernel_row_sums(self._y, self._y) - kernel_pairs(self._y, self._y)
         self._between_x = kernel_row_sums(self._x, self._y)
         self._between_y = kernel_row_sums(self._y, self._x)
 

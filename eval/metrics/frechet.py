@@ -42,16 +42,19 @@ def frechet_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = True) -> Fre
     Raises:
         InputError: shapes that do not fit, fewer than 2 rows, values that are not finite.
     """
-    x, y, shift = centred(*check_features(x, y))
+    x, y = check_features(x, y)
     over_x, over_y = len(x) - unbiased, len(y) - unbiased
-    traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
-    found = None
+    cross = None
     if min(len(x), len(y)) > x.shape[1]:
-        found = _cross_of_covariances(x.T @ x / over_x, y.T @ y / over_y, TOLERANCE * traces)
-    if found is None:
-        found = _cross_of_rows(x, y) / (over_x * over_y) ** 0.5
+        shift, in_x, in_y = _moments(x, y, over_x, over_y)
+        traces = float(np.trace(in_x.covariance) + np.trace(in_y.covariance))
+        cross = _cross_of_covariances(in_x, in_y, TOLERANCE * traces)
+    if cross is None:
+        x, y, shift = centred(x, y)
+        traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
+        cross = _cross_of_rows(x, y) / (over_x * over_y) ** 0.5
     mean_term = float(shift @ shift)
-    value = max(mean_term + traces - 2 * found, 0.0)  # below 0 by rounding alone
+    value = max(mean_term + traces - 2 * cross, 0.0)  # below 0 by rounding alone
     return Frechet(value, mean_term, traces, len(x), len(y), x.shape[1], unbiased)
 
 
@@ -65,19 +68,26 @@ def _fewer_rows(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr(x, mode="r")) if len(x) > x.shape[1] else x
 
 
-def _cross_of_covariances(
-    covariance_x: np.ndarray, covariance_y: np.ndarray, tolerance: float
-) -> float | None:
+@dataclass(frozen=True)
+class _Moment:
+    """A covariance, and the norm of what it was summed up from: the measure of its rounding."""
+
+    covariance: np.ndarray
+    norm: float
+
+
+def _cross_of_covariances(in_x: _Moment, in_y: _Moment, tolerance: float) -> float | None:
     """Trace of (S_x S_y)^(1/2), or None where the rounding of S_x and S_y might show in it.
 
     A change E of S_x moves the trace by at most |E| tr(A) / 2 with A the optimal map from x to y,
     and tr(A)^2 <= tr(S_y) tr(S_x^-1).
     """
+    covariance_x, covariance_y = in_x.covariance, in_y.covariance
     factor_x, inverse_x = _cholesky(covariance_x)
     factor_y, inverse_y = _cholesky(covariance_y)
     trace_x, trace_y = float(np.trace(covariance_x)), float(np.trace(covariance_y))
-    moved_x = float(np.linalg.norm(covariance_x)) * (trace_y * inverse_x) ** 0.5
-    moved_y = float(np.linalg.norm(covariance_y)) * (trace_x * inverse_y) ** 0.5
+    moved_x = in_x.norm * (trace_y * inverse_x) ** 0.5
+    moved_y = in_y.norm * (trace_x * inverse_y) ** 0.5
     if not UNIT * (moved_x + moved_y) / 2 <= tolerance:
         return None
     root = factor_y.T @ factor_x
@@ -97,6 +107,30 @@ def _cholesky(covariance: np.ndarray) -> tuple[np.ndarray, float]:
         return factor, np.inf
     inverse, failed = lapack.dtrtri(factor, lower=1)
     return factor, np.inf if failed else float(np.vdot(inverse, inverse))
+
+
+def _moments(
+    x: np.ndarray, y: np.ndarray, over_x: int, over_y: int
+) -> tuple[np.ndarray, _Moment, _Moment]:
+    """Difference of the means and both covariances.
+
+    Means no larger than the spread are taken out of the products, which saves two copies.
+    """
+    mean_x, mean_y = _mean(x), _mean(y)
+    small_x = 2 * len(x) * float(mean_x @ mean_x) <= float(np.vdot(x, x))
+    small_y = 2 * len(y) * float(mean_y @ mean_y) <= float(np.vdot(y, y))
+    if small_x and small_y:
+        return mean_x - mean_y, _moment(x, mean_x, over_x), _moment(y, mean_y, over_y)
+    x, y, shift = centred(x, y)
+    return shift, _moment(x, 0 * mean_x, over_x), _moment(y, 0 * mean_y, over_y)
+
+
+def _moment(x: np.ndarray, mean: np.ndarray, over: int) -> _Moment:
+    products = x.T @ x
+    norm = float(np.linalg.norm(products)) / over
+    products -= np.outer(len(x) * mean, mean)
+    products /= over
+    return _Moment(products, norm)
 
 
 def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
