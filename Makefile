@@ -7,8 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
-# Two processes at a time, of one thread each: more threads only get into each other's way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help setup assets demo test test-sample test-all lint lock bench clean
 
