@@ -56,7 +56,7 @@ def test_a_fault_of_the_toolkit_keeps_its_traceback():
         (["curate", "no_such_setting=1", "source=folder"], "no_such_setting"),
         (["curate"], "source"),
         (["curate", "source=folder"], "source.path"),
-        (["eval"], "manifest.json"),
+        (["eval"], "there is no folder runs/curate"),
         (["train", "data=nowhere", "device=gpu"], "recipe.base"),
         (["train", "seed=}{"], "configuration"),
         (["train", "+experiment=nothing"], "experiment/nothing"),
