@@ -28,6 +28,12 @@ UNPAIRED = "the methods were given other inputs"
 
 main = command("eval_compare", "eval.compare")
 
+METRICS = ("fvd", "fvd_corrected", "kvd", "pic", "clip_sim", "inception_score", "lpips", "flicker",
+           "frame_consistency", "motion_generated")  # fmt: skip
+LOWER_IS_BETTER = ("fvd", "fvd_corrected", "kvd")
+HIGHER_IS_BETTER = ("pic", "clip_sim", "inception_score")
+DOUBT = " (?)"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -97,13 +103,6 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         columns = ("method", "metric", "difference", "low", "high", "p", "videos")
         tracked.table("differences", columns, [list(asdict(gap).values()) for gap in gaps])
     return {"methods": [one.name for one in methods], "page": str(folder / "comparison.html")}
-
-
-METRICS = ("fvd", "fvd_corrected", "kvd", "pic", "clip_sim", "inception_score", "lpips", "flicker",
-           "frame_consistency", "motion_generated")  # fmt: skip
-LOWER_IS_BETTER = ("fvd", "fvd_corrected", "kvd")
-HIGHER_IS_BETTER = ("pic", "clip_sim", "inception_score")
-DOUBT = " (?)"
 
 
 def _runs(config: DictConfig) -> list[str]:

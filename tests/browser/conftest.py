@@ -76,3 +76,9 @@ def open_page(request, tmp_path: Path) -> Iterator[Callable[[Path], Opened]]:
 
         yield open_one
         browser.close()
+
+
+def luminance(colour: str) -> float:
+    channels = [int(part) / 255 for part in colour[4:-1].split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eval import report
-from tests.browser.conftest import Opened
+from tests.browser.conftest import Opened, luminance
 from tests.report_folders import make_all
 
 VIDEOS = "document.querySelectorAll('video')"
@@ -102,13 +102,7 @@ def test_text_stands_out_from_its_ground(opened: Opened):
           return [ground, ...new Set(all.map(colour))];
         }"""
     )
-    ground, *colours = [_luminance(text) for text in pairs]
+    ground, *colours = [luminance(text) for text in pairs]
     ratios = [(max(ground, c) + 0.05) / (min(ground, c) + 0.05) for c in colours]
     assert len(ratios) >= 3
     assert min(ratios) >= 4.5
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(part) / 255 for part in colour[4:-1].split(",")]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -8,8 +8,7 @@ import pytest
 from dynamicrafter.files import read_json
 from eval.study import prepare
 from eval.study.answers import read_answers
-from tests.browser.conftest import WIDE
-from tests.browser.test_report_page import _luminance
+from tests.browser.conftest import WIDE, luminance
 from tests.eval.study.folders import make_methods, study_config
 from tests.report_folders import HOSTILE
 
@@ -175,7 +174,7 @@ def test_text_stands_out_and_every_control_has_a_name(open_page, study: Path):
         }"""
     )
     for colour in colours:
-        light, dark = sorted((_luminance(ground), _luminance(colour)), reverse=True)
+        light, dark = sorted((luminance(ground), luminance(colour)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5
     snapshot = page.locator(".screen:not([hidden])").aria_snapshot()
     assert snapshot.count("radiogroup ") == 3
