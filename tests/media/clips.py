@@ -1,7 +1,26 @@
 """Small videos whose frames tell their own number."""
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
 import av
 import numpy as np
+
+
+def in_own_thread(encode):
+    """Run an encoder in a thread that ends with it.
+
+    SVT-AV1 puts the thread that calls it on the highest real-time priority where it may (as root).
+    Processes that this thread starts afterwards inherit that, and a busy one of them then stops
+    everything else for good.
+    """
+
+    @functools.wraps(encode)
+    def call(*args, **settings):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(encode, *args, **settings).result()
+
+    return call
 
 
 def numbered_frames(count, size=(64, 96)):
@@ -18,6 +37,7 @@ def numbers_of(frames):
     return np.rint((middle - 19) / 4).astype(int).tolist()
 
 
+@in_own_thread
 def write_video(path, frames, codec="libx264", fps=10, options=None, pix_fmt="yuv420p"):
     """A foreign video, as other tools write them: long GOP, B-frames."""
     with av.open(str(path), "w") as container:

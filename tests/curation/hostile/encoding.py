@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from dynamicrafter.media.decode import iterate_frames
+from tests.media.clips import in_own_thread
 
 FPS, FRAMES = 30, 60
 
@@ -40,6 +41,7 @@ def scenes(sources: list[Path]) -> list[np.ndarray]:
     return found
 
 
+@in_own_thread
 def video(
     frames: np.ndarray,
     codec: str = "libx264",
