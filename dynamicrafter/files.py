@@ -187,6 +187,18 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of a file; within the process the file is read again only once it has changed."""
+    facts = os.stat(path)
+    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = sha256_file(path)
+    return _digests[key]
+
+
+_digests: dict[tuple[int, int, int, int], str] = {}
+
+
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(

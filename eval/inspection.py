@@ -9,8 +9,7 @@ import numpy as np
 
 from dynamicrafter.errors import MediaError
 from dynamicrafter.features.cache import load, store
-from dynamicrafter.features.network import file_digest
-from dynamicrafter.files import sha256_json
+from dynamicrafter.files import file_digest, sha256_json
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.isolation import Isolation
 from dynamicrafter.media.probe import probe

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.features.network import file_digest
-from dynamicrafter.files import inside, sha256_json
+from dynamicrafter.files import file_digest, inside, sha256_json
 from dynamicrafter.shards import sample_key
 from eval import sources
 from eval.protocols import Protocol
@@ -99,10 +98,11 @@ def other_sampling(method: Method, protocol: Protocol) -> list[str]:
     """What the protocol says of the sampler and the method does otherwise, in words."""
     if method.settings is None or protocol.sampling is None:
         return []
+    said = method.settings
     return [
-        f"{name} is {method.settings.get(name)}, not {wanted}"
+        f"{name} is {said[name]}, not {wanted}" if name in said else f"{name} is not stated"
         for name, wanted in protocol.sampling.items()
-        if method.settings.get(name) != wanted
+        if name not in said or said[name] != wanted
     ]
 
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from dynamicrafter.draws import generator
 from dynamicrafter.errors import InputError
-from dynamicrafter.features.network import file_digest
-from dynamicrafter.files import sha256_bytes, sha256_json
+from dynamicrafter.files import file_digest, sha256_bytes, sha256_json
 from dynamicrafter.images import open_image
 from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.sampling import center_crop

@@ -96,3 +96,17 @@ def test_a_second_process_is_refused(tmp_path):
 
 def test_the_lock_error_is_a_machine_error():
     assert MachineError.exit_code == 4
+
+
+def test_a_digest_is_taken_again_once_the_file_has_changed(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(files, "sha256_file", lambda path: calls.append(path) or str(len(calls)))
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert [files.file_digest(p) for p in (path, path, link)] == ["1"] * 3
+    os.utime(path, ns=(0, 1))
+    assert files.file_digest(path) == "2"
+    path.write_bytes(b"longer")
+    assert files.file_digest(link) == "3"

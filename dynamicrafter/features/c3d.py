@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.network import Extract, Network, extractor, file_digest
+from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.weights import fill, read_tensors
+from dynamicrafter.files import file_digest
 
 FRAMES, SIZE = 16, 112
 MEAN = (90.25164795, 97.65701294, 101.4083252)  # of blue, green, red in 0..255

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.network import Extract, Network, file_digest, frame_extractor
+from dynamicrafter.features.network import Extract, Network, frame_extractor
+from dynamicrafter.files import file_digest
 
 
 def clip_images_network(path: str | Path, name: str = "ViT-B-32") -> Network:

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.network import Extract, Network, file_digest, frame_extractor
-from dynamicrafter.files import sha256_json
+from dynamicrafter.features.network import Extract, Network, frame_extractor
+from dynamicrafter.files import file_digest, sha256_json
 
 WEIGHTS = (
     "dino_vitb16_pretrain.pth",

@@ -21,9 +21,10 @@ from dynamicrafter.assets.store import location
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import I3D_ASSET, MissingWeights
 from dynamicrafter.features.i3d_names import to_own_names
-from dynamicrafter.features.network import Extract, Network, extractor, file_digest
+from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.preprocess import Rule, preprocess
 from dynamicrafter.features.weights import fill, read_tensors, require_file
+from dynamicrafter.files import file_digest
 
 EPSILON = {"tfhub": 1e-3, "videogpt": 1e-5}
 SIZE = 224  # pixels

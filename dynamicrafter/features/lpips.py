@@ -20,9 +20,9 @@ from dynamicrafter.features.network import (
     Extract,
     Network,
     extractor,
-    file_digest,
     float32_products,
 )
+from dynamicrafter.files import file_digest
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pixels in [-1, 1]
 # Channels in, channels out, kernel, stride, padding of AlexNet's convolutions.

@@ -8,16 +8,13 @@ What the cache needs to know of a network can be had without loading it.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -54,18 +51,6 @@ def metric_name(metric: str, network: Network) -> str:
     if bracket:
         return f"{metric}[{other}"
     return metric if kind.startswith("i3d-") else f"{metric}[{kind}]"
-
-
-def file_digest(path: str | Path) -> str:
-    """Hex SHA-256 of a file; within the process the file is read again only once it has changed."""
-    facts = os.stat(path)
-    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    if key not in _digests:
-        _digests[key] = sha256_file(path)
-    return _digests[key]
-
-
-_digests: dict[tuple[int, int, int, int], str] = {}
 
 
 def extractor(

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.network import Extract, Network, extractor, file_digest
+from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.preprocess import Rule, preprocess
 from dynamicrafter.features.weights import fill, read_tensors
+from dynamicrafter.files import file_digest
 
 NAME = "videomae-v2-ssv2"
 FRAMES, SIZE = 16, 224

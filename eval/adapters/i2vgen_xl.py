@@ -25,7 +25,7 @@ from torch import Tensor
 from dynamicrafter import draws, files
 from dynamicrafter.command import choose_device
 from dynamicrafter.errors import InputError
-from dynamicrafter.features.network import file_digest
+from dynamicrafter.files import file_digest
 from dynamicrafter.items import Item
 
 if TYPE_CHECKING:

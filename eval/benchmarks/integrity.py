@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from dynamicrafter import files
 from dynamicrafter.errors import InputError, MediaError
-from dynamicrafter.features.network import file_digest
+from dynamicrafter.files import file_digest
 from dynamicrafter.media.probe import local_video
 from eval.benchmarks.catalogue import Catalogue, Count, Entry, clean
 from eval.methods import first_of

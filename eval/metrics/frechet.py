@@ -10,7 +10,7 @@ serve where a bound on their rounding allows.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, eigvalsh, lapack
 
 from dynamicrafter.errors import InputError
 
@@ -72,7 +72,7 @@ def _fewer_rows(x: np.ndarray) -> np.ndarray:
 class _Moment:
     """A covariance, and the norm of what it was summed up from: the measure of its rounding."""
 
-    covariance: np.ndarray
+    covariance: np.ndarray  # its lower triangle, in Fortran's order
     norm: float
 
 
@@ -90,8 +90,9 @@ def _cross_of_covariances(in_x: _Moment, in_y: _Moment, tolerance: float) -> flo
     moved_y = in_y.norm * (trace_x * inverse_y) ** 0.5
     if not UNIT * (moved_x + moved_y) / 2 <= tolerance:
         return None
-    root = factor_y.T @ factor_x
-    squares = np.linalg.eigvalsh(root.T @ root)
+    root = blas.dtrmm(1.0, factor_y, factor_x, lower=1, trans_a=1)
+    gram = blas.dsyrk(1.0, root, trans=1, lower=1)
+    squares = eigvalsh(gram, driver="evd", overwrite_a=True, check_finite=False)
     # The root of an eigenvalue magnifies its rounding where it is small.
     if squares[0] > 0:
         roots = np.sqrt(squares)
@@ -126,11 +127,12 @@ def _moments(
 
 
 def _moment(x: np.ndarray, mean: np.ndarray, over: int) -> _Moment:
-    products = x.T @ x
-    norm = float(np.linalg.norm(products)) / over
-    products -= np.outer(len(x) * mean, mean)
-    products /= over
-    return _Moment(products, norm)
+    """Half of the products is computed; SciPy's BLAS throughout, so that no two of them compete."""
+    products = blas.dsyrk(1 / over, x.T, lower=1)
+    diagonal = np.diagonal(products)
+    norm = float(2 * np.vdot(products, products) - diagonal @ diagonal) ** 0.5
+    covariance = blas.dsyr(-len(x) / over, mean, lower=1, a=products, overwrite_a=True)
+    return _Moment(covariance, norm)
 
 
 def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -65,17 +63,3 @@ def test_precision_is_set_for_the_while_and_put_back(tf32):
     with pytest.raises(ZeroDivisionError), network.float32_products(tf32):
         _ = 1 // 0
     assert allowed() == before
-
-
-def test_a_digest_is_taken_again_once_the_file_has_changed(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(network, "sha256_file", lambda path: calls.append(path) or str(len(calls)))
-    path = tmp_path / "weights"
-    path.write_bytes(b"one")
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    assert [network.file_digest(p) for p in (path, path, link)] == ["1"] * 3
-    os.utime(path, ns=(0, 1))
-    assert network.file_digest(path) == "2"
-    path.write_bytes(b"longer")
-    assert network.file_digest(link) == "3"
