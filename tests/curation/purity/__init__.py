@@ -1,0 +1,1 @@
+"""Purity of motion captions."""
