@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from eval.metrics.blas import threads_for
 from eval.metrics.frechet import centred, check_features
 from eval.metrics.kernel import kernel_pairs, kernel_row_sums
 
@@ -45,6 +46,11 @@ class FrechetWithout:
         x, y = check_features(x, y)
         self._x, self._y, self._shift = centred(x, y)
         self._less = int(unbiased)
+        with threads_for(x.shape[1]):
+            self._decompose(unbiased)
+
+    def _decompose(self, unbiased: bool) -> None:
+        x, y = self._x, self._y
         covariance_x = self._x.T @ self._x / (len(x) - unbiased)
         covariance_y = self._y.T @ self._y / (len(y) - unbiased)
         self._scatter_x = float(np.trace(covariance_x)) * (len(x) - unbiased)

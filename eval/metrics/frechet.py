@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import blas, eigvalsh, lapack
 
 from dynamicrafter.errors import InputError
+from eval.metrics.blas import threads_for
 
 TOLERANCE = 1e-12  # of the traces: rounding that the fast way may add
 UNIT = float(np.finfo(np.float64).eps)  # rounding of a covariance, of its norm
@@ -43,6 +44,11 @@ def frechet_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = True) -> Fre
         InputError: shapes that do not fit, fewer than 2 rows, values that are not finite.
     """
     x, y = check_features(x, y)
+    with threads_for(x.shape[1]):
+        return _frechet(x, y, unbiased)
+
+
+def _frechet(x: np.ndarray, y: np.ndarray, unbiased: bool) -> Frechet:
     over_x, over_y = len(x) - unbiased, len(y) - unbiased
     cross = None
     if min(len(x), len(y)) > x.shape[1]:

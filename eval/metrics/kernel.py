@@ -10,6 +10,7 @@ import numpy as np
 
 from dynamicrafter.draws import generator
 from dynamicrafter.errors import InputError
+from eval.metrics.blas import side_by_side
 from eval.metrics.frechet import check_features
 
 BLOCK = 512  # rows of the kernel matrix at a time: 2 MiB in float64, which stay cached
@@ -76,11 +77,12 @@ def draw_subsets(n: int, size: int, count: int, seed: int, name: str) -> np.ndar
 def kernel_row_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sums of k(x_i, y_j) over j, `[n]`, of features `[n, d]` and `[m, d]` in float64."""
     columns = _blocks(_lifted(y))
-    sums = []
-    for rows in _blocks(_lifted(x)):
+
+    def sums(rows: np.ndarray) -> np.ndarray:
         bases = (rows @ block.T for block in columns)
-        sums.append(sum(np.einsum("nm,nm,nm->n", base, base, base) for base in bases))
-    return np.concatenate(sums)
+        return np.sum([np.einsum("nm,nm,nm->n", base, base, base) for base in bases], axis=0)
+
+    return np.concatenate(side_by_side(sums, _blocks(_lifted(x))))
 
 
 def kernel_pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -92,18 +94,22 @@ def _mmd2(x: np.ndarray, y: np.ndarray) -> float:
     n, m = len(x), len(y)
     within = _sum_off_diagonal(x) / (n * (n - 1)) + _sum_off_diagonal(y) / (m * (m - 1))
     columns = _blocks(_lifted(y))
-    between = sum(_kernel_sum(rows, block) for rows in _blocks(_lifted(x)) for block in columns)
-    return within - 2 * between / (n * m)
+
+    def between(rows: np.ndarray) -> float:
+        return sum(_kernel_sum(rows, block) for block in columns)
+
+    return within - 2 * sum(side_by_side(between, _blocks(_lifted(x)))) / (n * m)
 
 
 def _sum_off_diagonal(x: np.ndarray) -> float:
     """Sum of k(x_i, x_j) over i != j, from the blocks on and above the diagonal."""
     blocks = _blocks(_lifted(x))
-    total = -float(kernel_pairs(x, x).sum())
-    for i, rows in enumerate(blocks):
-        total += _kernel_sum(rows, rows)
-        total += 2 * sum(_kernel_sum(rows, columns) for columns in blocks[i + 1 :])
-    return total
+
+    def above(i: int) -> float:
+        more = 2 * sum(_kernel_sum(blocks[i], columns) for columns in blocks[i + 1 :])
+        return _kernel_sum(blocks[i], blocks[i]) + more
+
+    return sum(side_by_side(above, range(len(blocks)))) - float(kernel_pairs(x, x).sum())
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
