@@ -3,6 +3,7 @@
     listing/, inspect-1/, shots/, measures/    a file a part or piece, under a digest of its causes
     measures.parquet, decisions.parquet        all of it, a row a shot
     funnel.json, encoded/, pack/               what was dropped; videos; the plan of the shards
+    captions/, captions.parquet                what is said of each clip, and what was refused
     dataset/train, dataset/test, dcp.csv       the result, with DATASHEET.md and croissant.json
     manifest.json, summary.json                its digests; counts and seconds
 
@@ -12,9 +13,17 @@ Every part is redone only if what it depends on has changed.
 from pathlib import Path
 from typing import Any
 
+from curation.captions.media import refuse_to_send
+from curation.captions.vlm import VlmSettings
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.engines.slurm import rank_and_count
 from curation.passes import pack
+from curation.passes.captions import (
+    CAPTIONS,
+    count_captions,
+    count_unanswered,
+    refuse_unanswered,
+)
 from curation.passes.dcp_table import concatenate
 from curation.passes.decide import DECISIONS, FUNNEL
 from curation.passes.filters import OPTED_OUT, SPLITS
@@ -32,12 +41,21 @@ from dynamicrafter.errors import FailedShareError
 from dynamicrafter.files import read_json, sha256_file, sha256_json, write_json
 from dynamicrafter.runs import RUN
 
+OF_THE_CAPTIONS = ("captioner", "unanswered")
+"""Inputs that no pass before the captions looks at."""
+
+UNANSWERED = "captions/unanswered.json"
+"""In a run folder: how many of its runs left clips without an answer."""
+
 
 def inputs(config: Any) -> dict[str, str]:
     """Digests of what the result depends on besides the config."""
+    recipe = read_recipe(config)
     return {
         **source_inputs(plain(config.source), config.list.check_files),
-        "measures": read_recipe(config).measures_digest,
+        "measures": recipe.measures_digest,
+        "captioner": recipe.captioner_digest,
+        "unanswered": str(unanswered_runs(Path(config.run_dir))),
         "opt_out": digest_rows(sorted(_opted_out(config, Path(config.run_dir)))),
     }
 
@@ -59,6 +77,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     recipe.check_absent()
 
     source = plain(config.source)
+    refuse_to_send(recipe.captioner, recipe.may_be_passed_on, config.allow_media)
     begun = read_json(folder / RUN)
     seat = Seat(config.workers, config.unit_timeout_s, folder, begun["digest"][:16])
     with open_engine(as_settings(EngineSettings, config.engine), seat) as engine:
@@ -72,6 +91,9 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
         passes.decide(recipe.measure, recipe.tasks, recipe.absent, recipe.filters, opted_out)
         refuse_failed_share(config.max_failed_share, folder)
         encoded = passes.encode(recipe.encode)
+        captioned = passes.caption(recipe.captioner, recipe.encode)
+        if isinstance(recipe.captioner, VlmSettings):
+            refuse_unanswered(recipe.captioner.max_unanswered_share, folder / CAPTIONS)
         jobs = passes.plan(recipe.encode, recipe.shard_bytes)
         passes.pack(jobs, recipe.packing)
         summary: dict[str, Any] = {}
@@ -81,6 +103,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     summary |= {
         "spans": {"all": measured["spans"], "measured_now": measured["measured"]},
         "encoded_now": encoded["encoded"],
+        "captioned_now": {name: count for name, count in captioned.items() if name != "clips"},
         "absent": recipe.absent,
         "seconds": passes.seconds,
     }
@@ -91,7 +114,8 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
 
 def listing_digest(inputs: dict[str, str], config: dict[str, Any]) -> str:
     """Digest of what the listing depends on."""
-    return digest_rows(*sorted(inputs.items()), config["list"], config["source"])
+    own = {name: digest for name, digest in inputs.items() if name not in OF_THE_CAPTIONS}
+    return digest_rows(*sorted(own.items()), config["list"], config["source"])
 
 
 def refuse_failed_share(limit: float, folder: Path) -> None:
@@ -139,13 +163,22 @@ def _finish(
         "rows": count_rows(folder / TABLE),
         "kept": funnel["kept"],
         "reasons": funnel["reasons"],
+        "captions": count_captions(folder / CAPTIONS),
         "dataset": dataset,
         "root_digest": sha256_json(digests),
         "media_may_be_passed_on": bool(config.source.media_may_be_passed_on),
     }
+    if count_unanswered(folder / CAPTIONS):  # then the same command has something to do
+        write_json(folder / UNANSWERED, {"runs": unanswered_runs(folder) + 1})
     write_datasheet(folder, plain(config), summary)
     write_croissant(folder, plain(config), summary)
     return summary
+
+
+def unanswered_runs(folder: Path) -> int:
+    """How many runs of a folder left clips without an answer, which the next one asks about."""
+    path = folder / UNANSWERED
+    return read_json(path)["runs"] if path.exists() else 0
 
 
 def _opted_out(config: Any, folder: Path) -> frozenset[str]:

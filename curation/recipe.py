@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from curation.captions.embedded import MEASURED, CaptionSettings
+from curation.captions.models import check_backend
+from curation.captions.vlm import VlmSettings, plan_captioner
 from curation.measures import MEASURES
-from curation.passes.caption import CaptionSettings
+from curation.passes.caption import AnySettings, captioner_digest
 from curation.passes.encode import EncodeSettings
 from curation.passes.filters import Filters, refuse_absent
 from curation.passes.gather import IDENTITY
@@ -12,6 +15,7 @@ from curation.passes.measure import MeasureSettings, Task, plan_task
 from curation.passes.pack import Packing
 from curation.tables import digest_rows
 from dynamicrafter.command import say
+from dynamicrafter.errors import InputError
 
 Settings = TypeVar("Settings")
 
@@ -25,7 +29,7 @@ class Recipe:
     absent: dict[str, str]  # name → reason of those that are wanted and cannot be
     filters: Filters
     encode: EncodeSettings
-    captioner: CaptionSettings
+    captioner: AnySettings
     part_rows: int
     check_files: bool
     shard_bytes: int
@@ -53,16 +57,27 @@ class Recipe:
     def packing(self) -> Packing:
         """What the shards' content depends on besides the clips."""
         return Packing(
-            captioner=self.captioner,
             encode=self.encode,
             digests={
                 "measure": self.measures_digest,
                 "encode": self.encode.digest,
                 "decide": digest_rows(asdict(self.filters)),
-                "captioner": digest_rows(asdict(self.captioner)),
+                "captioner": self.captioner_digest,
             },
             may_be_passed_on=self.may_be_passed_on,
         )
+
+    @property
+    def captioner_of_probe(self) -> CaptionSettings:
+        """The captioner of a trial that shall ask no model."""
+        if isinstance(self.captioner, VlmSettings):
+            return CaptionSettings("embedded", 0.0, 0.0, 0.0, 1.0, 1.0)
+        return self.captioner
+
+    @property
+    def captioner_digest(self) -> str:
+        """Digest of the captioner with its prompt, but for the model."""
+        return captioner_digest(self.captioner, self.encode.digest)
 
     @property
     def measures_digest(self) -> str:
@@ -84,12 +99,29 @@ def read_recipe(config: Any) -> Recipe:
         absent=absent,
         filters=as_settings(Filters, config.filters),
         encode=as_settings(EncodeSettings, config.encode),
-        captioner=as_settings(CaptionSettings, config.captioner),
+        captioner=read_captioner(config.captioner),
         part_rows=config.list.part_rows,
         check_files=config.list.check_files,
         shard_bytes=int(config.pack.shard_megabytes * 2**20),
         may_be_passed_on={source["name"]: source["media_may_be_passed_on"]},
     )
+
+
+def read_captioner(section: Any) -> AnySettings:
+    """The settings of the captioner that a section of the config describes.
+
+    Raises:
+        InputError: there is none of that name, or a setting or the prompt cannot be used.
+    """
+    if section.name != "vlm":
+        if section.name not in MEASURED:
+            known = ", ".join((*MEASURED, "vlm"))
+            raise InputError(f"captioner.name is {section.name!r}; choose one of {known}")
+        return as_settings(CaptionSettings, section)
+    settings = as_settings(VlmSettings, section)
+    plan_captioner(settings, "")
+    check_backend(settings)
+    return settings
 
 
 def plan_measures(config: Any) -> tuple[tuple[Task, ...], dict[str, str]]:

@@ -18,11 +18,15 @@ VERBS = {
         "curation.commands.sweep",
         "what other thresholds would keep",
     ),
+    "curate purity": ("curation.commands.purity", "how purely captions tell of motion"),
+    "curate review": ("curation.commands.review", "a page on which people judge captions"),
+    "curate review-score": ("curation.commands.review_score", "what reviewers say of captions"),
     "curate verify-source": (
         "curation.commands.verify_source",
         "what is missing or broken",
     ),
     "curate export-csv": ("curation.commands.export_csv", "the public eight DCP columns"),
+    "curate recaption": ("curation.commands.recaption", "new motion captions for old shards"),
     "curate opt-out": (
         "curation.commands.opt_out",
         "take clips out of shards and tables",

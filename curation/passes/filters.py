@@ -14,7 +14,7 @@ from dynamicrafter.errors import InputError
 
 UNREADABLE, TOO_SHORT = "unreadable", "too_short"
 OPTED_OUT, DUPLICATE_ID, NEAR_DUPLICATE = "opted_out", "duplicate_id", "near_duplicate"
-NOT_ENCODED = "not_encoded"
+NOT_ENCODED, NOT_CAPTIONED = "not_encoded", "not_captioned"
 ON_MISSING = ("refuse", "keep", "drop")
 
 Columns = dict[str, np.ndarray]
@@ -132,6 +132,7 @@ STEPS = (
     DUPLICATE_ID,
     NEAR_DUPLICATE,
     NOT_ENCODED,
+    NOT_CAPTIONED,
 )
 """The steps of the funnel."""
 

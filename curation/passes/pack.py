@@ -1,4 +1,4 @@
-"""The last pass: captions and encoded clips into shards, from a frozen plan.
+"""The last pass: encoded clips and their captions into shards, from a frozen plan.
 
     pack/plan-<split>.parquet      which clip lies in which shard, and where its video is
     pack/<split>-000012.json       a shard that is written: its entry in the manifest, and of what
@@ -9,16 +9,16 @@ Shards are of about equal size, none larger than the target by more than a clip 
 sizes of the clips are known before the plan is made.
 """
 
-import functools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curation.passes.caption import CAPTIONER_VERSION, CaptionSettings, caption
+from curation.captions.caption import caption_of
+from curation.passes.captions import CAPTIONS, read_captions
 from curation.passes.dcp_table import write_dcp_csv
 from curation.passes.decide import kept_rows
 from curation.passes.encode import (
@@ -35,10 +35,12 @@ from curation.passes.sample import dcp_row, sample_info
 from curation.tables import Row, TableWriter, count_rows, digest_rows, iterate_rows
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import atomic_path, read_json, write_json
-from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.isolation import Isolated
 from dynamicrafter.shards import Sample, write_manifest, write_shard
 from dynamicrafter.shards.writer import index_path_of
+
+VERSION = 3
+"""Raised when the same clips and captions shall give other shards."""
 
 TEXT_BYTES = 4096
 """Of a shard for each clip besides its video: three tar headers, padding, JSON, caption."""
@@ -71,9 +73,8 @@ class PackJob:
 
 @dataclass(frozen=True)
 class Packing:
-    """What a shard's content depends on besides its clips."""
+    """What a shard's content depends on besides its clips and their captions."""
 
-    captioner: CaptionSettings
     encode: EncodeSettings
     digests: dict[str, str]  # step → digest, noted in every sample
     may_be_passed_on: dict[str, bool]  # source → whether its media may leave this machine
@@ -82,7 +83,7 @@ class Packing:
     def digest(self) -> str:
         """Digest of it."""
         permissions = sorted(self.may_be_passed_on.items())
-        return digest_rows(CAPTIONER_VERSION, asdict(self.captioner), self.digests, permissions)
+        return digest_rows(VERSION, self.digests, permissions)
 
 
 def make_plan(settings: EncodeSettings, folder: Path) -> dict[int, list[str]]:
@@ -143,7 +144,7 @@ def plan_shards(split: str, shard_bytes: int, folder: Path) -> list[PackJob]:
 def pack_shard(
     job: PackJob, isolated: Isolated, *, packing: Packing, folder: Path
 ) -> dict[str, Any]:
-    """Caption the clips of a shard and write it, unless it is there as it would be written."""
+    """Write a shard, unless it is there as it would be written."""
     entry_path = entry_of(job, folder)
     target = folder / "dataset" / job.split / f"{job.name}.tar"
     planned = list(iterate_rows(folder / "pack" / f"plan-{job.split}.parquet", job.first, job.stop))
@@ -154,14 +155,15 @@ def pack_shard(
         for number, row in enumerate(iterate_rows(folder / TABLE, first, last + 1), start=first)
         if number in wanted
     }
-    own = [[row["key"], rows[row["row"]]] for row in planned]
+    said = read_captions(first, last, folder / CAPTIONS)
+    own = [[row["key"], rows[row["row"]], said[row["row"]]] for row in planned]
     digest = digest_rows(packing.digest, own)
-    counts = {"samples": len(planned), "frames": sum(row["frames"] for _, row in own)}
+    counts = {"samples": len(planned), "frames": sum(row["frames"] for _, row, _ in own)}
     if _is_packed(entry_path, target, digest):
         return {**counts, "packed": 0}
     dcp: list[Row] = []
     planned.sort(key=lambda row: row["key"])
-    entry = write_shard(target, _samples(planned, rows, packing, dcp, folder))
+    entry = write_shard(target, _samples(planned, rows, said, packing, dcp, folder))
     write_dcp_csv(entry_path.with_suffix(".csv"), dcp)
     write_json(entry_path, {"digest": digest, "entry": entry, **counts})
     return {**counts, "packed": len(planned)}
@@ -212,12 +214,17 @@ def _is_packed(entry_path: Path, target: Path, digest: str) -> bool:
 
 
 def _samples(
-    planned: list[Row], rows: dict[int, Row], packing: Packing, dcp: list[Row], folder: Path
+    planned: list[Row],
+    rows: dict[int, Row],
+    captions: dict[int, Row],
+    packing: Packing,
+    dcp: list[Row],
+    folder: Path,
 ) -> Iterator[Sample]:
     for item in planned:
         row = rows[item["row"]]
         video = Encoded(folder / item["path"], item["offset"], item["size"]).read()
-        said = caption(row, functools.partial(_frames, video, row["frames"]), packing.captioner)
+        said = caption_of(captions[item["row"]])
         dcp.append(dcp_row(row, said))
         info = sample_info(
             row,
@@ -227,8 +234,3 @@ def _samples(
             digests=packing.digests,
         )
         yield Sample(row["key"], video, said.dynamic_wording, info)
-
-
-def _frames(video: bytes, count: int) -> np.ndarray:
-    """Every frame of an encoded clip, uint8 [t, h, w, 3]."""
-    return read_frames(video, range(count))

@@ -1,6 +1,6 @@
 """The passes, one after the other, over whatever engine: each is a pure function over small jobs.
 
-list → inspect → measure → gather → decide → encode → plan → pack → finish
+list → inspect → measure → gather → decide → encode → caption → plan → pack → finish
 
 What is a function of one job runs on every process of the engine; the rest only on the one that
 leads, while the others wait for it. A pass that finds its results there computes nothing,
@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curation.captions.models import closing_models
 from curation.clip import Clip
 from curation.engines import Engine, Work
 from curation.passes import listing, pack
+from curation.passes.caption import AnySettings, caption_jobs, caption_pieces, tell
+from curation.passes.captions import gather_captions
 from curation.passes.decide import decide, kept_rows, withdraw
 from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
 from curation.passes.filters import SPLITS, Filters
@@ -45,13 +48,13 @@ class Passes:
             if not listing.is_frozen(digest, self.folder):
                 listing.freeze(clips, part_rows, check_files, digest, self.folder)
 
-        self._lead("list", work)
+        self.lead("list", work)
 
     def inspect(self) -> None:
         """Find out what the files are."""
         work = functools.partial(inspect_part, timeout_s=self.timeout_s, folder=self.folder)
         total = listing.count_clips(self.folder)
-        self._each("inspect", work, listing.parts(self.folder), total, "clips")
+        self.each("inspect", work, listing.parts(self.folder), total, "clips")
 
     def measure(self, settings: MeasureSettings, tasks: tuple[Task, ...]) -> Counter[str]:
         """Cut into shots and measure."""
@@ -64,7 +67,7 @@ class Passes:
         )
         total = sum(len(piece.spans) for piece in iterate_pieces(settings, self.folder))
         pieces = iterate_pieces(settings, self.folder)
-        return self._each("measure", work, pieces, total, "spans")
+        return self.each("measure", work, pieces, total, "spans")
 
     def decide(
         self,
@@ -80,13 +83,31 @@ class Passes:
             gather(settings, tasks, absent, self.folder)
             decide(filters, opted_out, self.folder)
 
-        self._lead("decide", work)
+        self.lead("decide", work)
 
     def encode(self, settings: EncodeSettings) -> Counter[str]:
         """Encode what stays."""
         work = functools.partial(encode_piece, settings=settings, folder=self.folder)
         total = sum(1 for _ in kept_rows(self.folder))
-        return self._each("encode", work, self._encode_jobs(), total, "clips")
+        return self.each("encode", work, self._encode_jobs(), total, "clips")
+
+    def caption(self, settings: AnySettings, encode: EncodeSettings) -> Counter[str]:
+        """Say what moves in what stays; what gets no good caption is left out."""
+        work = functools.partial(
+            caption_pieces, settings=settings, encode=encode, folder=self.folder
+        )
+        total = sum(1 for _ in kept_rows(self.folder))
+        with closing_models():
+            counts = self.each("caption", work, caption_jobs(self._encode_jobs()), total, "clips")
+        tell(counts)
+
+        def gather() -> None:
+            withdrawn = gather_captions(settings, encode, self.folder)
+            if withdrawn:
+                withdraw(withdrawn, self.folder)
+
+        self.lead("captions", gather)
+        return counts
 
     def plan(self, settings: EncodeSettings, shard_bytes: int) -> dict[str, list[PackJob]]:
         """Freeze which clip lies in which shard."""
@@ -96,32 +117,21 @@ class Passes:
             if failed:
                 withdraw(failed, self.folder)
 
-        self._lead("plan", work)
+        self.lead("plan", work)
         return {split: pack.plan_shards(split, shard_bytes, self.folder) for split in SPLITS}
 
     def pack(self, jobs: dict[str, list[PackJob]], packing: Packing) -> None:
-        """Caption and write the shards."""
+        """Write the shards."""
         work = functools.partial(pack.pack_shard, packing=packing, folder=self.folder)
         everything = [job for split in SPLITS for job in jobs[split]]
         total = sum(job.stop - job.first for job in everything)
-        self._each("pack", work, everything, total, "samples")
+        self.each("pack", work, everything, total, "samples")
 
     def finish(self, work: Callable[[], None]) -> None:
         """Declare the result whole."""
-        self._lead("finish", work)
+        self.lead("finish", work)
 
-    def _encode_jobs(self) -> Iterator[EncodeJob]:
-        rows = kept_rows(self.folder)
-        index = next(rows, None)
-        for piece in iterate_rows(self.folder / PIECES):
-            kept = []
-            while index is not None and index[0] < piece["first"] + piece["rows"]:
-                kept.append(index[0] - piece["first"])
-                index = next(rows, None)
-            if kept:
-                yield EncodeJob(piece["piece"], piece["first"], tuple(kept))
-
-    def _each(
+    def each(
         self, name: str, work: Work, jobs: Iterable[Any], total: int, unit: str
     ) -> Counter[str]:
         """Run a work on every job; returns the sums of their counts."""
@@ -135,7 +145,19 @@ class Passes:
         self.seconds[name] = round(time.monotonic() - began, 2)
         return sums
 
-    def _lead(self, name: str, work: Callable[[], None]) -> None:
+    def lead(self, name: str, work: Callable[[], None]) -> None:
+        """Let one process do a work, and note how long it took."""
         began = time.monotonic()
         self.engine.lead(name, work)
         self.seconds[name] = round(time.monotonic() - began, 2)
+
+    def _encode_jobs(self) -> Iterator[EncodeJob]:
+        rows = kept_rows(self.folder)
+        index = next(rows, None)
+        for piece in iterate_rows(self.folder / PIECES):
+            kept = []
+            while index is not None and index[0] < piece["first"] + piece["rows"]:
+                kept.append(index[0] - piece["first"])
+                index = next(rows, None)
+            if kept:
+                yield EncodeJob(piece["piece"], piece["first"], tuple(kept))

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from curation.captions.caption import Caption
 from curation.clip import UNKNOWN
 from curation.measures import MEASURES, UNITS
-from curation.passes.caption import Caption
 from curation.tables import Row
 
 _KEPT_APART = ("dynamic_wording", "dynamic_confidence", "dynamic_source_category")

@@ -243,7 +243,8 @@ Thresholds; their units stand in the table of measures:
 {_table(["threshold", "value"], thresholds)}
 
 **Who wrote the motion captions?** {captioners or UNKNOWN}. `embedded` words speed and direction as
-measured; `stated` takes over what the source says.
+measured; `stated` takes over what the source says; `vlm_pixels` is a model that saw frames, and
+`vlm_text` one that read the stock caption alone.
 
 Digests of the steps, by which a result can be told from others:
 

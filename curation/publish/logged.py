@@ -54,7 +54,17 @@ def log_run(
         run.table("captions", COLUMNS, cells)
         if clips_may_leave:
             _log_clips(run, config, folder)
-        told = ("rows", "kept", "reasons", "spans", "encoded_now", "seconds", "absent")
+        told = (
+            "rows",
+            "kept",
+            "reasons",
+            "spans",
+            "encoded_now",
+            "captions",
+            "captioned_now",
+            "seconds",
+            "absent",
+        )
         run.summary({name: summary[name] for name in told if name in summary})
 
 

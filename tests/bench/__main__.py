@@ -13,7 +13,7 @@ from rich.table import Table
 from dynamicrafter import assets, files
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
-from tests.bench import curate, data, decode, frechet, i3d, matrix, metrics, motion, unet
+from tests.bench import captions, curate, data, decode, frechet, i3d, matrix, metrics, motion, unet
 from tests.bench.timing import Row
 
 
@@ -43,6 +43,7 @@ def jobs() -> list[Callable[[], list[Row]]]:
         data.rows,
         frechet.rows,
         metrics.rows,
+        captions.rows,
     ]
     if torch.cuda.is_available():
         chosen += [lambda: matrix.rows(matrix.CUDA), lambda: unet.forward_rows(matrix.CUDA)]

@@ -15,10 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-from curation.clip import Clip
+from curation.clip import UNKNOWN, Clip
 from curation.engines import EngineSettings, Seat, open_engine
 from curation.measures import MEASURES
-from curation.passes.caption import UNKNOWN
 from curation.passes.inspect import inspect_clip, spans_of
 from curation.passes.listing import freeze, parts
 from curation.passes.measure import MeasureSettings, Task, measure_span, plan_task

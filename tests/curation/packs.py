@@ -4,8 +4,10 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from curation.passes.caption import CaptionSettings
-from curation.passes.decide import decide
+from curation.captions.embedded import CaptionSettings
+from curation.passes.caption import caption_jobs, caption_pieces
+from curation.passes.captions import gather_captions
+from curation.passes.decide import decide, kept_rows
 from curation.passes.encode import EncodeJob, EncodeSettings, encode_piece
 from curation.passes.gather import PIECES
 from curation.passes.pack import (
@@ -16,7 +18,7 @@ from curation.passes.pack import (
     pack_shard,
     plan_shards,
 )
-from curation.tables import write_rows
+from curation.tables import read_rows, write_rows
 from dynamicrafter.files import sha256_file
 from dynamicrafter.shards import ShardReader
 from tests.curation.decisions import OFF
@@ -33,7 +35,6 @@ CAPTIONER = CaptionSettings(
     min_action_probability=0.9,
 )
 PACKING = Packing(
-    captioner=CAPTIONER,
     encode=ENCODE,
     digests={"measure": "m", "encode": "e", "decide": "d", "captioner": "c"},
     may_be_passed_on={"mine": False},
@@ -106,8 +107,21 @@ def prepared(folder, video, count=12, test_share=0.3, encode=True):
     return rows
 
 
+def captioned(folder):
+    """Caption what a prepared folder keeps."""
+    kept = {number for number, _ in kept_rows(folder)}
+    pieces = []
+    for piece in read_rows(folder / PIECES):
+        own = [i for i in range(piece["rows"]) if piece["first"] + i in kept]
+        pieces.append(EncodeJob(piece["piece"], piece["first"], tuple(own)))
+    for job in caption_jobs(piece for piece in pieces if piece.kept):
+        caption_pieces(job, here, settings=CAPTIONER, encode=ENCODE, folder=folder)
+    assert gather_captions(CAPTIONER, ENCODE, folder) == {}
+
+
 def packed(folder, shard_bytes, order=None):
-    """Pack a prepared folder; the jobs in another order if one is given."""
+    """Caption and pack a prepared folder; the jobs in another order if one is given."""
+    captioned(folder)
     assert make_plan(ENCODE, folder) == {}
     jobs = {split: plan_shards(split, shard_bytes, folder) for split in SPLITS}
     everything = [job for split in SPLITS for job in jobs[split]]

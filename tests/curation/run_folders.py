@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curation.passes.caption import CaptionSettings, caption
+from curation.captions.embedded import CaptionSettings, caption
 from curation.passes.dcp_table import write_dcp_csv
 from curation.passes.decide import DECISIONS, decide, kept_rows
 from curation.passes.filters import Filters
@@ -162,7 +162,7 @@ def samples(folder: Path, split: str, may_be_passed_on: bool = True) -> list[Sam
     for number, row in enumerate(iterate_rows(folder / TABLE)):
         if number not in kept:
             continue
-        said = caption(row, lambda: np.zeros(0), CAPTIONER)
+        said = caption(row, CAPTIONER)
         info = sample_info(
             row,
             said,

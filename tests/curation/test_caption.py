@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from curation.passes.caption import CaptionSettings, caption, confidence
+from curation.captions.embedded import CaptionSettings, caption, confidence
 from dynamicrafter.errors import InputError
 
 SETTINGS = CaptionSettings(
@@ -35,7 +35,7 @@ def say(
         "extra": json.dumps(extra or {}),
     }
     settings = dataclasses.replace(SETTINGS, name=name)
-    return caption(record, lambda: pytest.fail("no frames needed"), settings)
+    return caption(record, settings)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,6 @@ def test_where_nothing_is_stated_the_measures_speak():
 
 def test_a_captioner_has_a_known_name():
     with pytest.raises(
-        InputError, match=r"captioner.name is 'gpt'; choose one of embedded, stated"
+        InputError, match=r"captioner.name is 'gpt'; choose one of embedded, stated, vlm"
     ):
         dataclasses.replace(SETTINGS, name="gpt")

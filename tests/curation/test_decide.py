@@ -252,6 +252,6 @@ def test_what_failed_later_is_withdrawn(tmp_path):
     assert [row for row, _ in kept_rows(tmp_path)] == [0, 1, 3, 4, 6, 7]
     assert [item["split"] for item in after] == [item["split"] for item in before]
     steps = funnel["steps"]
-    assert steps[-1] == {"name": "not_encoded", "in": 8, "out": 6, "dropped": 2, "unknown": 0}
+    assert steps[-2] == {"name": "not_encoded", "in": 8, "out": 6, "dropped": 2, "unknown": 0}
     assert funnel["reasons"] == {"not_video": 1, "timeout": 1, "unreadable": 1}
     assert funnel["kept"] == Counter(item["split"] for item in after if item["kept"])

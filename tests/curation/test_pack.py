@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curation.passes.caption import Caption
+from curation.captions.caption import Caption
 from curation.passes.encode import EncodeJob, encode_piece
 from curation.passes.pack import (
     SPLITS,

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from curation.captions.embedded import CaptionSettings
 from curation.clip import Clip
 from curation.commands import estimate as arithmetic
 from curation.commands import meter, plan
 from curation.commands.estimate import DRAWS, Draws, Fleet, Load, estimate, figure
 from curation.commands.probe import draw
 from curation.engines.local import LocalEngine
-from curation.passes.caption import CaptionSettings
 from curation.passes.encode import EncodeSettings
 from curation.passes.filters import Filters
 from curation.passes.measure import MeasureSettings
@@ -300,8 +300,9 @@ def curate_all(settings, folder, part=slice(None)):
     timed("measure", passes.measure, measure, tasks)
     timed("decide", passes.decide, measure, tasks, absent, filters, frozenset())
     timed("encode", passes.encode, encode)
+    timed("caption", passes.caption, captioner, encode)
     jobs = passes.plan(encode, 2**29)
-    timed("pack", passes.pack, jobs, Packing(captioner, encode, {}, {"folder": True}))
+    timed("pack", passes.pack, jobs, Packing(encode, {}, {"folder": True}))
     shards = (folder / "dataset").rglob("*.tar")
     return seconds, sum(path.stat().st_size for path in shards), direct.read_bytes
 
