@@ -1,11 +1,11 @@
-"""Intervals for the numbers of a report.
+"""Intervals, agreement and calibration for the numbers of a report.
 
 FVD is biased upwards at finite N. A bootstrap with replacement adds to that bias: its interval can
 miss its own estimate by far. The delete-a-group jackknife leaves out without repeating, and removes
 the bias of order 1/N on the way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,37 @@ class Extrapolation:
 
     value: float
     slope: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Cases whose stated probability lies within [low, high), the last bin with its high end.
+
+    Attributes:
+        low: border of the bin.
+        high: border of the bin.
+        n: number of cases, at least 1.
+        stated: mean of what was stated of them.
+        share: of them in which it came true, with Wilson's interval.
+    """
+
+    low: float
+    high: float
+    n: int
+    stated: float
+    share: Interval
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """A rising map of stated to true probabilities, by its corners `[k]`, straight in between."""
+
+    stated: tuple[float, ...]
+    true: tuple[float, ...]
+
+    def __call__(self, stated: Sequence[float] | np.ndarray) -> np.ndarray:
+        """The true probabilities `[n]` of stated ones `[n]`; constant beyond the ends."""
+        return np.asarray(np.interp(np.asarray(stated), self.stated, self.true))
 
 
 def jackknife(
@@ -101,6 +132,111 @@ def extrapolate(
     centred = inverse - inverse.mean()
     slope = float(centred @ (observed - observed.mean()) / (centred @ centred))
     return Extrapolation(float(observed.mean()) - slope * float(inverse.mean()), slope)
+
+
+def cohen_kappa(
+    first: Sequence[Hashable], second: Sequence[Hashable], level: float = 0.95
+) -> Interval | None:
+    """Cohen's kappa of two raters who gave names to the same `n` things, n at least 1.
+
+    Returns:
+        1 where they always agree, 0 where they agree as often as by chance; the interval is cut at
+        -1 and 1. None where both give one and the same name to everything.
+
+    Raises:
+        InputError: the lists are empty or of unlike length.
+
+    Source: J. L. Fleiss, J. Cohen, B. S. Everitt, Large sample standard errors of kappa, 1969.
+    """
+    from scipy.special import ndtri
+
+    n = len(first)
+    if n != len(second) or n < 1:
+        raise InputError(f"kappa compares equally many names, not {n} and {len(second)}")
+    places = {name: place for place, name in enumerate(dict.fromkeys([*first, *second]))}
+    table = np.zeros((len(places), len(places)))
+    for one, other in zip(first, second, strict=True):
+        table[places[one], places[other]] += 1 / n
+    rows, columns = table.sum(1), table.sum(0)
+    observed, expected = float(np.trace(table)), float(rows @ columns)
+    if len(places) == 1:
+        return None
+    kappa = (observed - expected) / (1 - expected)
+    agreed = np.diag(table) @ (1 - (rows + columns) * (1 - kappa)) ** 2
+    apart = table * (columns[:, None] + rows[None, :]) ** 2
+    differed = (1 - kappa) ** 2 * (apart.sum() - np.trace(apart))
+    spread = agreed + differed - (kappa - expected * (1 - kappa)) ** 2
+    error = max(float(spread), 0.0) ** 0.5 / ((1 - expected) * n**0.5)
+    reach = float(ndtri((1 + level) / 2)) * error
+    return Interval(kappa, max(kappa - reach, -1.0), min(kappa + reach, 1.0), error, level)
+
+
+def spearman(
+    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, level: float = 0.95
+) -> Interval | None:
+    """Spearman's rank correlation of `[n]` and `[n]` with an interval.
+
+    Returns:
+        None for fewer than four pairs, or where either side is constant.
+
+    Source of the interval: D. G. Bonett, T. A. Wright, Sample size requirements for estimating
+    Pearson, Kendall and Spearman correlations, 2000.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    value = float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    error = ((1 + value**2 / 2) / (n - 3)) ** 0.5  # of Fisher's z
+    middle = np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12))
+    low, high = np.tanh(middle + float(ndtri((1 + level) / 2)) * error * np.array([-1, 1]))
+    return Interval(value, float(low), float(high), error * (1 - value**2), level)
+
+
+def reliability(
+    stated: Sequence[float] | np.ndarray,
+    came_true: Sequence[bool] | np.ndarray,
+    bins: int = 10,
+    level: float = 0.95,
+) -> list[Bin]:
+    """A reliability diagram: stated probabilities `[n]`, 0 to 1, beside what came true `[n]`.
+
+    Returns:
+        The bins of equal width that hold a case.
+    """
+    stated, came_true = np.asarray(stated, np.float64), np.asarray(came_true, bool)
+    places = np.minimum((stated * bins + 1e-9).astype(np.int64), bins - 1)  # 0.29 * 100 < 29
+    found = []
+    for place in np.unique(places):
+        own = places == place
+        share = wilson_interval(int(came_true[own].sum()), int(own.sum()), level)
+        low, high = place / bins, (place + 1) / bins
+        found.append(Bin(low, high, int(own.sum()), float(stated[own].mean()), share))
+    return found
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: mean distance of stated and true share, weighed by the cases.
+
+    Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using
+    Bayesian binning, 2015.
+    """
+    total = sum(one.n for one in bins)
+    return sum(one.n * abs(one.share.value - one.stated) for one in bins) / total
+
+
+def isotonic(
+    stated: Sequence[float] | np.ndarray, came_true: Sequence[bool] | np.ndarray
+) -> Isotonic:
+    """The rising map of stated to true probabilities with the least squared error; n at least 1."""
+    from scipy.optimize import isotonic_regression
+
+    values, places, counts = np.unique(stated, return_inverse=True, return_counts=True)
+    shares = np.bincount(places, np.asarray(came_true, np.float64)) / counts
+    fitted = isotonic_regression(shares, weights=counts).x
+    return Isotonic(tuple(values.tolist()), tuple(fitted.tolist()))
 
 
 def _without_each(parts: list[np.ndarray]) -> list[list[np.ndarray]]:

@@ -3,7 +3,17 @@ import pytest
 from scipy import stats
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.statistics import extrapolate, jackknife, mean_interval, wilson_interval
+from dynamicrafter.statistics import (
+    calibration_error,
+    cohen_kappa,
+    extrapolate,
+    isotonic,
+    jackknife,
+    mean_interval,
+    reliability,
+    spearman,
+    wilson_interval,
+)
 from eval.metrics.frechet import frechet_distance
 
 
@@ -88,3 +98,86 @@ def test_wilsons_interval_is_that_of_scipy(successes, n, level):
 def test_a_share_needs_trials(successes, n):
     with pytest.raises(InputError, match="is no share"):
         wilson_interval(successes, n)
+
+
+def kappa_of(table):
+    """Kappa of a table of shares, written anew."""
+    expected = table.sum(0) @ table.sum(1)
+    return (np.trace(table) - expected) / (1 - expected)
+
+
+def test_kappa_and_its_interval_agree_with_the_delta_method():
+    """The error of a function of multinomial shares, by its numeric gradient."""
+    counts = np.array([[41, 5, 2], [11, 24, 4], [1, 6, 9]])
+    first = np.repeat(np.arange(3), counts.sum(1)).tolist()
+    second = np.concatenate([np.repeat(np.arange(3), row) for row in counts]).tolist()
+    n = counts.sum()
+    shares = counts / n
+    gradient = np.zeros((3, 3))
+    for place in np.ndindex(3, 3):
+        step = np.zeros((3, 3))
+        step[place] = 1e-6
+        gradient[place] = (kappa_of(shares + step) - kappa_of(shares - step)) / 2e-6
+    variance = ((shares * gradient**2).sum() - (shares * gradient).sum() ** 2) / n
+    found = cohen_kappa(["abc"[i] for i in first], ["abc"[i] for i in second])
+    assert found.value == pytest.approx(kappa_of(shares), rel=1e-12)
+    assert found.standard_error == pytest.approx(variance**0.5, rel=1e-5)
+    assert found.high - found.value == pytest.approx(stats.norm.ppf(0.975) * variance**0.5)
+
+
+def test_kappa_at_its_ends():
+    assert cohen_kappa("aabb", "aabb").value == pytest.approx(1)
+    assert cohen_kappa("aabb", "abab").value == pytest.approx(0)
+    assert cohen_kappa("ab", "ba").value == pytest.approx(-1)
+    assert cohen_kappa("aaa", "aaa") is None
+    with pytest.raises(InputError, match="not 2 and 1"):
+        cohen_kappa("ab", "a")
+
+
+def test_spearman_is_scipys_and_covers_the_truth():
+    """The population value of a normal pair is 6/pi * asin(rho/2)."""
+    rho, covered = 0.6, 0
+    truth = 6 / np.pi * np.arcsin(rho / 2)
+    for seed in range(200):
+        x, e = np.random.default_rng(seed).normal(size=(2, 60))
+        y = rho * x + (1 - rho**2) ** 0.5 * e
+        found = spearman(x, y)
+        covered += found.low <= truth <= found.high
+        if seed == 0:
+            ties = np.round(x)
+            assert spearman(ties, y).value == pytest.approx(stats.spearmanr(ties, y).statistic)
+    assert 180 <= covered <= 199
+
+
+def test_spearman_of_what_has_no_order_is_absent():
+    assert spearman([1, 1, 1, 1], [1, 2, 3, 4]) is None
+    assert spearman([1, 2, 3], [1, 2, 3]) is None
+    assert spearman([1, 2, 3, 4, 5], [2, 3, 4, 5, 6]).high == pytest.approx(1)
+
+
+def test_a_reliability_diagram_counts_by_hand():
+    stated = [0.0, 0.05, 0.1, 0.55, 0.95, 1.0]
+    bins = reliability(stated, [0, 1, 0, 1, 1, 1])
+    assert [(one.low, one.n) for one in bins] == [(0.0, 2), (0.1, 1), (0.5, 1), (0.9, 2)]
+    assert [one.share.value for one in bins] == [0.5, 0, 1, 1]
+    assert bins[0].share == wilson_interval(1, 2)
+    assert bins[3].stated == pytest.approx(0.975)
+    expected = (2 * 0.475 + 0.1 + 0.45 + 2 * 0.025) / 6
+    assert calibration_error(bins) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bins", [10, 20, 25, 100])
+def test_a_value_on_a_border_belongs_to_the_bin_above(bins):
+    borders = np.arange(bins) * (100 // bins) / 100
+    found = reliability(borders, [True] * bins, bins)
+    assert [one.n for one in found] == [1] * bins
+
+
+def test_the_isotonic_map_pools_what_falls():
+    """Shares 0, 1, 0.5, 1 at four stated values: the middle two are pooled by their counts."""
+    stated = [0.1] * 2 + [0.3] * 2 + [0.6] * 4 + [0.9]
+    came_true = [0, 0, 1, 1, 1, 1, 0, 0, 1]
+    found = isotonic(stated, came_true)
+    assert found.stated == (0.1, 0.3, 0.6, 0.9)
+    assert found.true == pytest.approx((0, 4 / 6, 4 / 6, 1))
+    assert found([0.0, 0.2, 1.0]) == pytest.approx([0, 1 / 3, 1])
