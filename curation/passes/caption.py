@@ -259,7 +259,7 @@ def counts_of(words: Words) -> Counter[str]:
 
 def tell(counts: Counter[str]) -> None:
     """Say in a line what asking took, if anybody was asked."""
-    if counts["requests"] or counts["cached"] or counts["unanswered"]:
+    if counts["requests"] or counts["cached"] or counts["unanswered"] or counts["quarantined"]:
         say(
             f"caption: {counts['captioned']} clips now, {counts['requests']} requests, "
             f"{counts['cached']} answers known before, {counts['asked_again']} asked again, "
