@@ -55,7 +55,7 @@ def page(digest: str, shown: Sequence[Shown]) -> str:
         values,
         "curation.commands",
         script=_own("review.js"),
-        style=style() + _own("review.css"),
+        style=style() + pages.form_style() + _own("review.css"),
     )
 
 

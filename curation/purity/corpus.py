@@ -24,7 +24,7 @@ HISTOGRAM_BINS = 20  # of purity, over 0 … 1
 TOP_VERBS = 20
 MEASURES = ("density", "leakage", "camera", "value")
 KEPT = ("removal", "kept", "score", "novel")
-LEAKING = ("SCENE", "APPEARANCE", "MEDIA")
+LEAKING = ("SCENE", "APPEARANCE", "MEDIA")  # of LEAKS those that L counts; camera words are K
 
 
 @dataclass

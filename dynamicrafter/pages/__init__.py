@@ -5,7 +5,7 @@ forbids itself everything but its own style, its own script and the media inside
 """
 
 from dynamicrafter.pages.charts import Bar, Series, funnel, histogram, line_chart
-from dynamicrafter.pages.shell import render
+from dynamicrafter.pages.shell import form_style, render
 from dynamicrafter.pages.tables import Cell, Column, Row, table
 from dynamicrafter.pages.videos import Budget, data_uri, image, together, video
 
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Series",
     "data_uri",
+    "form_style",
     "funnel",
     "histogram",
     "image",

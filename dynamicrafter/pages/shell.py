@@ -37,6 +37,11 @@ def render(
     return environment(package).get_template(template).render(**shell, **values)
 
 
+def form_style() -> str:
+    """The style of pages on which a person answers: what they share inside `class="form"`."""
+    return _own("form.css")
+
+
 def environment(package: str | None = None) -> jinja2.Environment:
     """The template environment: escaping always on, an undefined name is an error."""
     loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("dynamicrafter.pages", "")]

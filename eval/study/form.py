@@ -36,9 +36,8 @@ def form(sheet: Sheet, media: Media, study: str) -> str:
             for one in sheet.shown
         ],
     }
-    return pages.render(
-        "form.html", values, "eval.study", script=_own("form.js"), style=_own("form.css")
-    )
+    style = pages.form_style() + _own("form.css")
+    return pages.render("form.html", values, "eval.study", script=_own("form.js"), style=style)
 
 
 def videos(shown: Shown, media: Media) -> list[bytes]:
