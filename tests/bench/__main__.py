@@ -13,7 +13,19 @@ from rich.table import Table
 from dynamicrafter import assets, files
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.progress import progress
-from tests.bench import captions, curate, data, decode, frechet, i3d, matrix, metrics, motion, unet
+from tests.bench import (
+    captions,
+    curate,
+    data,
+    decode,
+    frechet,
+    i3d,
+    matrix,
+    metrics,
+    motion,
+    plan,
+    unet,
+)
 from tests.bench.timing import Row
 
 
@@ -38,6 +50,7 @@ def jobs() -> list[Callable[[], list[Row]]]:
         lambda: decode.rows(clip),
         lambda: motion.rows(clip),
         lambda: curate.rows(film),
+        plan.rows,
         i3d.rows,
         unet.training_rows,
         data.rows,

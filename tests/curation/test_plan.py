@@ -1,38 +1,24 @@
 """The estimate of a curation: its arithmetic, its probe, and how near it comes to the truth."""
 
 import json
-import re
 import time
-from pathlib import Path
 
 import cv2
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from curation.captions.embedded import CaptionSettings
 from curation.clip import Clip
 from curation.commands import estimate as arithmetic
 from curation.commands import meter, plan
 from curation.commands.estimate import DRAWS, Draws, Fleet, Load, estimate, figure
 from curation.commands.probe import draw
-from curation.engines.local import LocalEngine
-from curation.passes.encode import EncodeSettings
-from curation.passes.filters import Filters
-from curation.passes.measure import MeasureSettings
-from curation.passes.pack import Packing
-from curation.passes.run import Passes
-from curation.recipe import as_settings, plan_measures
-from curation.sources import read_clips
 from dynamicrafter.command import run_in_folder
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.files import read_json
 from dynamicrafter.media.isolation import STRIKES, Isolation
-from tests.media.clips import write_video
+from tests.curation.whole_run import CLIPS, PROBED, config, curate_all, write_corpus
 
 FLEET = Fleet(10, 0.05, 2, 3.0, 20.0, 6.3)
-CLIPS, PROBED, FPS = 60, 20, 12
 
 
 def probe_of(clips, seed=0, **more):
@@ -210,45 +196,10 @@ def test_the_meter_leaves_out_what_a_process_pays_once():
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Films of 2 to 4 s: a square that moves over a texture, in every fifth it stands; one page."""
+    """The small films, and one page among them twice."""
     folder = tmp_path_factory.mktemp("corpus")
-    draws = np.random.default_rng(4)
-    for number in range(CLIPS - 2):
-        noise = cv2.GaussianBlur(draws.random((72, 128, 3)), (0, 0), 2)
-        ground = (125 + 35 * (noise - noise.mean()) / noise.std()).clip(0, 255).astype(np.uint8)
-        patch = np.roll(ground, 40, axis=1)[:30, :40]
-        frames = np.repeat(ground[None], int(draws.integers(2 * FPS, 4 * FPS)), axis=0)
-        for i, frame in enumerate(frames):
-            left = 10 if number % 5 == 0 else 10 + round(70 * i / len(frames))
-            frame[20:50, left : left + 40] = patch
-        write_video(folder / f"{number:02d}.mp4", frames, fps=FPS)
-    for name in ("page", "other"):
-        (folder / f"{name}.mp4").write_text("<html>403</html>")
+    write_corpus(folder)
     return folder
-
-
-def config(folder, run_dir, *overrides):
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        composed = hydra.compose(
-            "plan_curate",
-            [
-                "source=folder",
-                f"source.path={folder}",
-                f"run_dir={run_dir}",
-                f"probe={PROBED}",
-                "tracking=disabled",
-                "measures.action.use=false",
-                "measure.short_side=72",
-                "measure.min_shot_frames=16",
-                "encode.short_side=72",
-                "filters.max_frozen_share=0.9",
-                "unit_timeout_s=60",
-                "workers=1",  # as what it is compared with
-                *overrides,
-            ],
-        )
-    OmegaConf.set_struct(composed, False)
-    return composed
 
 
 @pytest.fixture(scope="module")
@@ -258,65 +209,16 @@ def planned(corpus, tmp_path_factory):
     return folder, read_json(folder / plan.PLAN)
 
 
-class Direct:
-    """Calls in this very process, which counts what they read."""
-
-    read_bytes = 0
-
-    def __call__(self, function, *args):
-        before = bytes_read()
-        result = function(*args)
-        self.read_bytes += bytes_read() - before
-        return result
-
-    def stop(self):
-        pass
-
-
-def bytes_read():
-    text = Path("/proc/self/io").read_text() if Path("/proc/self/io").exists() else "rchar: 0"
-    return int(re.search(r"rchar: (\d+)", text)[1])
-
-
-def curate_all(settings, folder, part=slice(None)):
-    """CPU seconds by pass of the real passes in this process, bytes of the dataset, bytes read."""
-    folder.mkdir()
-    sections = {"measure": MeasureSettings, "encode": EncodeSettings, "filters": Filters}
-    measure, encode, filters = (as_settings(k, settings[n]) for n, k in sections.items())
-    tasks, absent = plan_measures(settings)
-    captioner = as_settings(CaptionSettings, settings.captioner)
-    passes = Passes(LocalEngine(1, direct := Direct()), folder, 60)
-    clips = list(read_clips(OmegaConf.to_container(settings.source, resolve=True)))[part]
-    seconds = {}
-
-    def timed(name, function, *args):
-        began = time.process_time()
-        result = function(*args)
-        seconds[name] = time.process_time() - began
-        return result
-
-    timed("list", passes.freeze, clips, 64, True, "d")
-    timed("inspect", passes.inspect)
-    timed("measure", passes.measure, measure, tasks)
-    timed("decide", passes.decide, measure, tasks, absent, filters, frozenset())
-    timed("encode", passes.encode, encode)
-    timed("caption", passes.caption, captioner, encode)
-    jobs = passes.plan(encode, 2**29)
-    timed("pack", passes.pack, jobs, Packing(encode, {}, {"folder": True}))
-    shards = (folder / "dataset").rglob("*.tar")
-    return seconds, sum(path.stat().st_size for path in shards), direct.read_bytes
-
-
 def test_a_third_of_the_clips_foretells_what_all_take(corpus, planned, tmp_path):
-    """Within 30 %, in CPU seconds, so that a busy machine does not matter, and in bytes."""
+    """Within 30 % in bytes; of seconds only the shape (`tests/bench/plan.py`)."""
     cv2.setNumThreads(1)
     _, found = planned
-    curate_all(config(corpus, tmp_path), tmp_path / "warm", slice(1, 2))  # loads libraries
     seconds, dataset_bytes, read_bytes = curate_all(config(corpus, tmp_path), tmp_path / "all")
-    foretold = {name: 3600 * one["value"] for name, one in found["core_hours_by_pass"].items()}
-    told = f"{foretold} of {seconds}, {found['terabytes']} of {dataset_bytes}, {read_bytes}"
-    assert sum(foretold.values()) == pytest.approx(sum(seconds.values()), rel=0.3), told
-    assert foretold["measure"] == pytest.approx(seconds["measure"], rel=0.3), told
+    foretold = {name: one["value"] for name, one in found["core_hours_by_pass"].items()}
+    assert foretold.keys() == seconds.keys() - {"caption"}
+    assert all(value > 0 for value in foretold.values())
+    assert max(foretold, key=foretold.get) == max(seconds, key=seconds.get) == "measure"
+    told = f"{found['terabytes']} of {dataset_bytes}, {read_bytes}"
     size = found["terabytes"]["dataset"]["value"] * 1e12
     assert size == pytest.approx(dataset_bytes, rel=0.3), told
     read = found["terabytes"]["read"]["value"] * 1e12
