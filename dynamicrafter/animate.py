@@ -136,7 +136,7 @@ class Animator:
     def __init__(self, model: AnimationModel, placement: Placement | AsItIs | None = None):
         """Wrap a model; without a placement it stays where it is and as it is."""
         self.model = model
-        self.placement = placement or AsItIs(model.device)
+        self.placement = placement or AsItIs(model)
 
     @classmethod
     def from_pretrained(
@@ -307,7 +307,9 @@ class Animator:
             condition = condition.repeat(n, 1, 1, 1, 1)
         if chosen.fs is not None:
             fs = torch.full((len(context),), chosen.fs, device=context.device)
-        denoiser = self.model.denoiser(context, fs, condition)
+        # What a graph recorded knows nothing of gates that were scaled since.
+        unet = self.model.unet if chosen.gates else self.placement.unet
+        denoiser = self.model.denoiser(context, fs, condition, unet)
         if n == 1:
             return denoiser
         return guided(

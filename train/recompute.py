@@ -4,6 +4,7 @@
     selective   inside a layer, what convolutions, matrix products and attention gave is kept;
                 norms, activations and sums, which are cheap, are computed again
     full        only the inputs of layers are kept, and each layer is computed again
+    names       the same for layers whose names begin so: init_attn,output_blocks.9
 
 A layer here is a residual block, a spatial or a temporal transformer. Masks of dropout are
 functions of the sample (`dynamicrafter.model.dropout`), so the second computation gives the same.
@@ -21,13 +22,10 @@ from torch.utils.checkpoint import (
 )
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.model.attention import SpatialTransformer
-from dynamicrafter.model.blocks import ResBlock
-from dynamicrafter.model.temporal import TemporalTransformer
+from dynamicrafter.model.compiled import LAYERS
 from dynamicrafter.model.unet import UNet
 
 CHOICES = ("none", "selective", "full")
-LAYERS = (ResBlock, SpatialTransformer, TemporalTransformer)
 aten = torch.ops.aten
 KEPT = frozenset(
     {
@@ -54,11 +52,18 @@ def apply_recompute(unet: UNet, choice: str) -> None:
     Raises:
         InputError: there is no such choice.
     """
-    if choice not in CHOICES:
-        raise InputError(f"recompute is {choice!r}; choose {', '.join(CHOICES)}")
     if choice == "none":
         return
-    for layer in recomputed_layers(unet):
+    layers = list(recomputed_layers(unet))
+    if choice not in CHOICES:
+        names = tuple(choice.split(","))
+        named = {name: m for name, m in unet.named_modules() if isinstance(m, LAYERS)}
+        layers = [layer for name, layer in named.items() if name.startswith(names)]
+        if not layers:
+            raise InputError(
+                f"recompute is {choice!r}; choose {', '.join(CHOICES)} or names of layers"
+            )
+    for layer in layers:
         layer.forward = _recomputed(layer.forward, selective=choice == "selective")
 
 

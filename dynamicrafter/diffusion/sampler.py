@@ -51,11 +51,14 @@ def ddim(
 
     for step, i in enumerate(reversed(range(len(timesteps)))):
         t = torch.full((x.shape[0],), int(timesteps[i]), device=x.device)
-        x0, eps = x0_and_eps(schedule, x, t, denoiser(x, t).to(x.dtype))
+        output = denoiser(x, t).to(x.dtype)
+        # Drawn while a GPU still works on the output: what comes next has to wait for it.
+        fresh = noise(step) if eta > 0 else None
+        x0, eps = x0_and_eps(schedule, x, t, output)
         x0 = x0 * float(rescales[i])
         x = float(alphas_prev[i].sqrt()) * x0 + float(directions[i]) * eps
-        if eta > 0:
-            x = x + float(sigmas[i]) * noise(step)
+        if fresh is not None:
+            x = x + float(sigmas[i]) * fresh
         if on_step is not None:
             on_step(step, x, x0)
     return x

@@ -5,7 +5,7 @@ The parts of one model have to fit each other, so they are described by one conf
 dead parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -231,7 +231,11 @@ class AnimationModel(nn.Module):
         return {**self.state_dict(), **(buffers or official_buffers(self.schedule))}
 
     def denoiser(
-        self, context: Tensor, fs: Tensor | None = None, condition: Tensor | None = None
+        self,
+        context: Tensor,
+        fs: Tensor | None = None,
+        condition: Tensor | None = None,
+        unet: Callable[..., Tensor] | None = None,
     ) -> Denoiser:
         """The U-Net bound to its conditions, as the sampler wants it.
 
@@ -239,12 +243,14 @@ class AnimationModel(nn.Module):
             context: `[b, l, d]`; b counts guidance branches too (`guidance.batched`).
             fs: `[b]` or None.
             condition: latents `[b, z, t, h, w]` to concatenate, with 8 input channels.
+            unet: how the U-Net is called, as it is itself: None for a plain call.
         """
+        unet = unet or self.unet
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             if condition is not None:
                 x = torch.cat([x, condition], dim=1)
-            return self.unet(x, t, context, fs)
+            return unet(x, t, context, fs)
 
         return denoise
 

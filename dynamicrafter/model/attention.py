@@ -2,7 +2,7 @@
 
 Text and image have keys and values of their own and a softmax each (dual cross-attention); one
 query serves both. The two streams travel as separate tensors. A stream that is the same for all
-frames of a clip is projected once a clip and repeated afterwards.
+frames of a clip is projected once a clip.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from dynamicrafter.model.layers import GroupNorm, LayerNorm, zero_init
-
-MAX_ROWS = 65535  # beyond it CUDA's fused kernels fail; temporal attention has a row per position
+from dynamicrafter.model.layers import GroupNorm, LayerNorm, gated_gelu, zero_init
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Multi-head attention of q `[n, l, heads*d]` over k and v `[n, m, heads*d]` → shape of q."""
-    if len(q) > MAX_ROWS:
-        parts = zip(*(x.split(MAX_ROWS) for x in (q, k, v)), strict=True)
-        return torch.cat([attend(*part, heads) for part in parts])
     q, k, v = (rearrange(x, "n l (h d) -> n h l d", h=heads) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v)
     return rearrange(out, "n h l d -> n l (h d)")
@@ -36,8 +31,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., dim]` → `[..., inner_dim]`."""
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return gated_gelu(self.proj(x))
 
 
 class FeedForward(nn.Module):
@@ -66,7 +60,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n, l, dim]` → `[n, l, dim]`."""
-        return self.to_out(attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
+        return self.to_out(attend(*self.projections(x).chunk(3, dim=-1), self.heads))
+
+    def projections(self, x: Tensor) -> Tensor:
+        """Queries, keys and values `[..., 3*dim]` in one product, three times as wide as each."""
+        weights = (self.to_q.weight, self.to_k.weight, self.to_v.weight)
+        return F.linear(x, torch.cat(weights))
 
 
 class DualCrossAttention(nn.Module):
@@ -107,10 +106,9 @@ class DualCrossAttention(nn.Module):
             image: like text, any number of tokens; None for a model without image stream.
         """
         q = self.to_q(x)
-        out = attend(q, _repeat(self.to_k(text), x), _repeat(self.to_v(text), x), self.heads)
+        out = self._attend(q, self.to_k(text), self.to_v(text))
         if image is not None:
-            k, v = _repeat(self.to_k_ip(image), x), _repeat(self.to_v_ip(image), x)
-            image_out = attend(q, k, v, self.heads)
+            image_out = self._attend(q, self.to_k_ip(image), self.to_v_ip(image))
             if self.alpha is not None:
                 image_out = image_out * (torch.tanh(self.alpha) + 1)
             if self.gate_factor != 1:
@@ -120,10 +118,9 @@ class DualCrossAttention(nn.Module):
             out = out + image_out
         return self.to_out(out)
 
-
-def _repeat(tokens: Tensor, x: Tensor) -> Tensor:
-    """Repeat each row of tokens `[m, l, c]` so that there is one for every row of x."""
-    return tokens.repeat_interleave(x.shape[0] // tokens.shape[0], dim=0)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Rows of q that share a row of k and v become one long row: nothing is repeated."""
+        return attend(q.reshape(len(k), -1, q.shape[-1]), k, v, self.heads).reshape(q.shape)
 
 
 class SpatialBlock(nn.Module):

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dynamicrafter.model.attention import attend
-from dynamicrafter.model.layers import GroupNorm
+from dynamicrafter.model.layers import GroupNorm, GroupNormSiLU, laid_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.norm1 = GroupNorm(in_channels, eps=1e-6)
+        self.norm1 = GroupNormSiLU(in_channels, eps=1e-6)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = GroupNorm(out_channels, eps=1e-6)
+        self.norm2 = GroupNormSiLU(out_channels, eps=1e-6)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         if in_channels != out_channels:
             self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
@@ -50,8 +50,8 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` → `[n, c', h, w]`."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x))
+        h = self.conv2(self.norm2(h))
         return self.nin_shortcut(x) + h
 
 
@@ -152,7 +152,7 @@ class Encoder(nn.Module):
                 level.downsample = Downsample(channels)
             self.down.append(level)
         self.mid = Middle(channels)
-        self.norm_out = GroupNorm(channels, eps=1e-6)
+        self.norm_out = GroupNormSiLU(channels, eps=1e-6)
         self.conv_out = nn.Conv2d(channels, 2 * config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class Encoder(nn.Module):
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return self.conv_out(self.norm_out(self.mid(h)))
 
 
 class Decoder(nn.Module):
@@ -179,7 +179,7 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(channels)
             levels.append(level)
         self.up = nn.ModuleList(reversed(levels))
-        self.norm_out = GroupNorm(channels, eps=1e-6)
+        self.norm_out = GroupNormSiLU(channels, eps=1e-6)
         self.conv_out = nn.Conv2d(channels, config.in_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(self.norm_out(h))
 
 
 class Autoencoder(nn.Module):
@@ -209,7 +209,7 @@ class Autoencoder(nn.Module):
 
         `[n, 3, h, w]` → two of `[n, z, h/f, w/f]`; the log variance is clamped to [-30, 20].
         """
-        mean, logvar = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
+        mean, logvar = self.quant_conv(self.encoder(laid_out(images))).chunk(2, dim=1)
         return mean, logvar.clamp(-30.0, 20.0)
 
     def encode(self, images: Tensor, noise: Tensor) -> Tensor:
@@ -219,4 +219,4 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images, about [-1, 1]: `[n, z, h, w]` → `[n, 3, h*f, w*f]`."""
-        return self.decoder(self.post_quant_conv(z))
+        return self.decoder(self.post_quant_conv(laid_out(z)))

@@ -4,12 +4,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from dynamicrafter.model.dropout import Dropout
-from dynamicrafter.model.layers import GroupNorm, zero_init
-from dynamicrafter.model.temporal import TemporalConvBlock
+from dynamicrafter.model.layers import GroupNormSiLU, zero_init
+from dynamicrafter.model.temporal import TemporalConvBlock, as_clips, as_frames
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
@@ -52,14 +51,14 @@ class ResBlock(nn.Module):
     ):
         super().__init__()
         self.in_layers = nn.Sequential(
-            GroupNorm(channels, eps=1e-5),
-            nn.SiLU(),
+            GroupNormSiLU(channels, eps=1e-5),
+            nn.Identity(),  # keeps the place of the activation in the names
             nn.Conv2d(channels, out_channels, 3, padding=1),
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_dim, out_channels))
         self.out_layers = nn.Sequential(
-            GroupNorm(out_channels, eps=1e-5),
-            nn.SiLU(),
+            GroupNormSiLU(out_channels, eps=1e-5),
+            nn.Identity(),
             Dropout(dropout),
             zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
@@ -77,7 +76,5 @@ class ResBlock(nn.Module):
         h = self.out_layers(h)
         h = self.skip_connection(x) + h
         if self.temopral_conv is not None:
-            h = rearrange(h, "(b t) c h w -> b c t h w", t=frames)
-            h = self.temopral_conv(h)
-            h = rearrange(h, "b c t h w -> (b t) c h w")
+            h = as_frames(self.temopral_conv(as_clips(h, frames)), h)
         return h

@@ -6,20 +6,25 @@ everything else (norms, gates, guidance, the sampler) stays in fp32. The CLIP to
 image projection and the autoencoder are used once a video and compute in fp32: decoding in fp16
 overflows at high resolutions and gives black frames.
 
+On a GPU the U-Net's passes are replayed from CUDA graphs and weights lie channels last, unless
+parts come and go.
+
 With `offload` a part is on the device only while it is used. Its weights are not copied back, since
 they do not change: the host keeps them, mapped to the file that they came from.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationModel
+from dynamicrafter.model.compiled import channels_last
+from dynamicrafter.model.graphs import Graphed
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -68,9 +73,18 @@ class Placement:
                 if part is not None
             ),
         }
+        self._graphed = Graphed(model.unet) if device.type == "cuda" and not self.offload else None
         if not self.offload:
             for name, part in self._parts.items():
                 _move(part, device, self._lowered(name))
+        if self._graphed:
+            channels_last(model.unet)
+            channels_last(model.first_stage_model)
+
+    @property
+    def unet(self) -> Callable[..., Tensor]:
+        """The U-Net as it is called here, with its gates as they were trained."""
+        return self._graphed or self._parts["unet"]
 
     @contextlib.contextmanager
     def using(self, name: Literal["unet", "autoencoder", "conditions"]) -> Iterator[None]:
@@ -99,10 +113,12 @@ class AsItIs:
 
     Attributes:
         device: where the model is.
+        unet: as it is called.
     """
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, model: AnimationModel):
+        self.device = model.device
+        self.unet = model.unet
 
     def using(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The context that a part computes in."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.attention import SpatialTransformer
 from dynamicrafter.model.blocks import Downsample, ResBlock, Upsample, timestep_embedding
-from dynamicrafter.model.layers import GroupNorm, zero_init
+from dynamicrafter.model.layers import GroupNormSiLU, laid_out, zero_init
 from dynamicrafter.model.resampler import FRAME_TOKENS
-from dynamicrafter.model.temporal import TemporalTransformer
+from dynamicrafter.model.temporal import TemporalTransformer, as_clips, as_frames
 
 TEXT_TOKENS = 77
 INIT_ATTENTION_HEADS = 8
@@ -80,7 +80,7 @@ class Block(nn.ModuleDict):
             elif isinstance(layer, SpatialTransformer):
                 h = layer(h, text, image)
             elif isinstance(layer, TemporalTransformer):
-                h = _over_frames(layer, h, frames)
+                h = as_frames(layer(as_clips(h, frames)), h)
             else:
                 h = layer(h)
         return h
@@ -141,8 +141,8 @@ class UNet(nn.Module):
                 self.output_blocks.append(block)
 
         self.out = nn.Sequential(
-            GroupNorm(channels, eps=1e-5),
-            nn.SiLU(),
+            GroupNormSiLU(channels, eps=1e-5),
+            nn.Identity(),
             zero_init(nn.Conv2d(channels, config.out_channels, 3, padding=1)),
         )
 
@@ -194,12 +194,12 @@ class UNet(nn.Module):
         emb = self._embedding(timesteps, fs).repeat_interleave(frames, dim=0)  # [(b t), emb]
         streams = (emb, text, image, frames)
 
-        h = rearrange(x, "b c t h w -> (b t) c h w")
+        h = laid_out(rearrange(x, "b c t h w -> (b t) c h w"))
         skips = []
         for index, block in enumerate(self.input_blocks):
             h = block(h, *streams)
             if index == 0 and self.config.temporal:
-                h = _over_frames(self.init_attn, h, frames)
+                h = as_frames(self.init_attn(as_clips(h, frames)), h)
             skips.append(h)
         h = self.middle_block(h, *streams)
         for block in self.output_blocks:
@@ -237,9 +237,3 @@ class UNet(nn.Module):
         if stream == "full" and tokens == FRAME_TOKENS * frames:
             image = rearrange(image, "b (t n) d -> (b t) n d", t=frames)
         return text, image
-
-
-def _over_frames(layer: nn.Module, h: Tensor, frames: int) -> Tensor:
-    """Apply a layer on `[b, c, t, h, w]` to h `[(b t), c, h, w]`."""
-    h = layer(rearrange(h, "(b t) c h w -> b c t h w", t=frames))
-    return rearrange(h, "b c t h w -> (b t) c h w")
