@@ -50,10 +50,10 @@ def show(folder: str, number: int) -> None:
 
 def write(folder: str, name: str) -> None:
     """An official checkpoint of the model `name`, with random weights."""
+    from dynamicrafter.bench.weights import full_size
     from dynamicrafter.model.animation import AnimationConfig
     from dynamicrafter.model.pretrained import model_config
     from dynamicrafter.model.weights import save_weights
-    from tests.gpu.weights import full_size
 
     model = full_size(AnimationConfig.from_dict(model_config(name)))
     save_weights(Path(folder) / f"{name}.ckpt", model.official_state_dict())

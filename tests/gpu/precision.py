@@ -10,13 +10,13 @@ import json
 import torch
 
 from dynamicrafter import draws
+from dynamicrafter.bench.weights import full_size
 from dynamicrafter.diffusion.guidance import batched, guided
 from dynamicrafter.diffusion.sampler import ddim
 from dynamicrafter.diffusion.schedule import ddim_timesteps
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.placement import Placement
 from dynamicrafter.model.pretrained import model_config
-from tests.gpu.weights import full_size
 
 STEPS, GUIDANCE = 50, 7.5
 SHAPE = (4, 16, 32, 32)

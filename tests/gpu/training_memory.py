@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from dynamicrafter.bench.weights import fill
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import model_config
 from dynamicrafter.ranks import Ranks
-from tests.gpu.weights import fill
 from train.data import Batch
 from train.handover import choose_trainable
 from train.optimizer import clip_gradients, gradient_norms, make_optimizer

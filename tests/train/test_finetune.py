@@ -9,11 +9,11 @@ from hydra import initialize_config_module
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
+from dynamicrafter.bench.weights import fill
 from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.names import parameter_group
 from dynamicrafter.model.pretrained import save_model
 from dynamicrafter.model.weights import save_weights
-from tests.gpu.weights import fill
 from tests.train.conftest import SMALL_MODEL
 from train import recipe
 from train.stage import stage_objective, stage_settings

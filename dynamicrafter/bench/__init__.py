@@ -1,0 +1,1 @@
+"""How fast the model is on this machine: `dynamicrafter bench` (docs/performance.md)."""

@@ -1,0 +1,211 @@
+"""Training steps of the full-size U-Net, latents and contexts given, with random weights.
+
+`python -m train.bench CASE` prints the case's rows as lines of JSON; the cases: `CASES` below.
+"""
+
+import contextlib
+import gc
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynamicrafter.bench.measure import PEAK, Row, check, matrix_tflops, peak_gib, seconds
+from dynamicrafter.bench.weights import fill
+from dynamicrafter.diffusion.objective import sample_losses
+from dynamicrafter.model.animation import AnimationConfig
+from dynamicrafter.model.compiled import channels_last, compile_layers
+from dynamicrafter.model.dropout import keyed_dropout
+from dynamicrafter.model.names import parameter_group
+from dynamicrafter.model.placement import LOWERED_LAYERS
+from dynamicrafter.model.pretrained import model_config
+from dynamicrafter.model.unet import UNet
+from dynamicrafter.ranks import Ranks
+from train.optimizer import clip_gradients, gradient_norms, make_optimizer
+from train.plan.memory import Workload, training_pass
+from train.recompute import apply_recompute
+from train.settings import Settings
+
+FORWARD = {256: 4.904, 512: 12.60}  # TFLOP of a forward pass of 16 frames
+SPATIAL = ("image_cross_attention_kv", "spatial", "lambda_alpha")  # of the joint stage
+PREFIX = "model.diffusion_model"  # of the U-Net's names in a whole model
+STEPS = 200  # of the two curves
+
+
+@dataclass
+class Training:
+    """A U-Net in training on random latents.
+
+    Attributes:
+        unet: on the GPU, fp32 master weights.
+        batch: clips of a step.
+    """
+
+    unet: UNet
+    batch: int
+    precision: torch.dtype | None = torch.bfloat16
+    side: tuple[int, int] = (32, 32)
+
+    def __post_init__(self) -> None:
+        named = self.unet.named_parameters(prefix=PREFIX)
+        self.trained = {name: p for name, p in named if p.requires_grad}
+        self.settings = Settings(name="bench", steps=STEPS, batch=self.batch, learning_rate=1e-5)
+        self.optimizer = make_optimizer(self.trained, self.settings)
+        self.norms: dict[str, float] = {}
+
+    def clips(self, number: int) -> tuple[Tensor, ...]:
+        """Inputs and target of step `number`."""
+        chance = torch.Generator("cuda").manual_seed(number)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, device="cuda", generator=chance)
+
+        b, frames = self.batch, 16
+        x = normal(b, self.unet.config.in_channels, frames, *self.side)
+        t = torch.randint(0, 1000, (b,), device="cuda", generator=chance)
+        context = normal(b, 77 + 16 * frames, self.unet.config.context_dim)
+        target = 0.7 * x[:, :4] + 0.7 * normal(b, 4, frames, *self.side)
+        return x, t, context, torch.full((b,), 3, device="cuda"), target
+
+    def step(self, number: int) -> float:
+        """One optimizer step as the loop takes it; returns the loss."""
+        *given, target = self.clips(number)
+        numbers = range(number * self.batch, (number + 1) * self.batch)
+        low = torch.autocast("cuda", self.precision or torch.bfloat16, enabled=bool(self.precision))
+        with keyed_dropout(self.unet, 0, "bench/dropout", numbers):
+            with low:
+                loss = sample_losses(self.unet(*given), target).mean()
+            loss.backward()
+        self.norms = gradient_norms(self.trained, Ranks())
+        clip_gradients(self.trained, self.norms[""], self.settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+
+def speeds(model: int) -> Iterator[Row]:
+    """What is trained, and what is computed again, one after the other: they share compilations."""
+    if model == 512:
+        yield speed(model, 3, False, "init_attn", RATES[model])
+        return
+    yield speed(model, 8, False, "init_attn", RATES[model])
+    yield speed(model, 8, False, "full", ("", "", ""))
+    yield speed(model, 8, True, "none", ("", "", ""))
+
+
+def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) -> Row:
+    """Clips a second of training steps, MFU, and memory."""
+    gc.collect()  # the case before may have left cycles
+    torch.cuda.empty_cache()
+    unet = _unet(model, recipe)
+    channels_last(unet)
+    compile_layers(unet)
+    apply_recompute(unet, recompute)
+    side = (32, 32) if model == 256 else (40, 64)
+    training = Training(unet, batch, side=side)
+    torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    losses = [training.step(0)]
+    first = time.perf_counter() - began
+    numbers = iter(range(1, 100))
+    taken = seconds(lambda: losses.append(training.step(next(numbers))), 8)
+    check(all(math.isfinite(loss) and loss > 0 for loss in losses), f"losses {losses}")
+    check(len(set(losses)) == len(losses), "losses do not depend on the clips")
+    check(all(norm > 0 for norm in training.norms.values()), "a group has no gradient")
+    flop = 3 * FORWARD[model]
+    if recipe:
+        flop = _recipe_flop(model)
+    ceiling, rate = matrix_tflops(), batch / taken
+    details = {
+        "batch": batch,
+        "recompute": recompute,
+        "tflop_a_clip": flop,
+        "mfu_percent": 100 * rate * flop / PEAK,
+        "share_of_matrix_rate": rate * flop / ceiling,
+        "matrix_tflops": ceiling,
+        "peak_gib": peak_gib(),
+        "first_step_s": first,
+        "first_loss": losses[0],
+    }
+    trained = "the recipe's parameters" if recipe else "all parameters"
+    what = f"{model}: training, {trained}, recompute {recompute}"
+    return Row(what, rate, "clips/s", *goals, details=details)
+
+
+def curves() -> list[Row]:
+    """The loss of the same steps in plain float32 and as it is trained here, over 200 steps."""
+    found = {}
+    for name in ("fp32", "bf16"):
+        unet = _unet(256, recipe=False)
+        if name == "bf16":
+            channels_last(unet)
+            compile_layers(unet)
+        training = Training(unet, 1, torch.bfloat16 if name == "bf16" else None, (16, 16))
+        with _exact() if name == "fp32" else contextlib.nullcontext():
+            found[name] = [training.step(number) for number in range(STEPS)]
+        del unet, training
+        torch.cuda.empty_cache()
+    plain, low = (torch.tensor(found[name], dtype=torch.float64) for name in ("fp32", "bf16"))
+    difference = low - plain
+    noise = difference.std() / STEPS**0.5
+    details = {
+        "fp32": found["fp32"],
+        "bf16": found["bf16"],
+        "largest_relative_difference": float((difference / plain).abs().max()),
+        "standard_error": float(noise),
+        "scatter_of_losses": float(plain.std()),
+    }
+    what = "256: mean of 200 losses, bf16 compiled less fp32 eager (128x128 pixels, batch 1)"
+    return [Row(what, float(difference.mean()), "loss", details=details)]
+
+
+def _unet(model: int, recipe: bool) -> UNet:
+    config = AnimationConfig.from_dict(model_config(f"dynamicrafter_{model}"))
+    with torch.device("cuda"):
+        unet = UNet(config.unet)
+    fill(unet).train()
+    if recipe:
+        for name, parameter in unet.named_parameters(prefix=PREFIX):
+            parameter.requires_grad_(parameter_group(name) in SPATIAL)
+        for layer in unet.modules():
+            frozen = not any(p.requires_grad for p in layer.parameters(recurse=False))
+            if frozen and isinstance(layer, LOWERED_LAYERS):
+                layer.to(torch.bfloat16)
+    return unet
+
+
+def _recipe_flop(model: int) -> float:
+    config = model_config(f"dynamicrafter_{model}")
+    work = Workload(config, SPATIAL, "diffusion", 1)
+    return training_pass(work, "none").flop / 1e12
+
+
+@contextlib.contextmanager
+def _exact():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def main() -> None:
+    """Print the rows of one case."""
+    for row in CASES[sys.argv[1]]():
+        sys.stdout.write(json.dumps(row.plain()) + "\n")
+        sys.stdout.flush()
+
+
+RATES = {256: ("≥ 20", "25", "8.3 (16.4 compiled)"), 512: ("≥ 7.5", "9", "")}
+CASES = {
+    "train-256": lambda: speeds(256),
+    "train-512": lambda: speeds(512),
+    "curves": curves,
+}
+
+if __name__ == "__main__":
+    main()
