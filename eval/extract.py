@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
+from dynamicrafter.ahead import ahead
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.features.cache import feature_key, load, store
-from dynamicrafter.features.network import Network
+from dynamicrafter.features.network import Network, ready_to_travel
 from dynamicrafter.files import sha256_bytes, sha256_json
 from dynamicrafter.progress import progress
 from eval.methods import first_of
@@ -59,7 +60,7 @@ class Features:
         rows = [[load(self.folder, key) for key in of_window] for of_window in keys]
         waiting = [index for index, found in enumerate(rows) if any(row is None for row in found)]
         with progress(title, len(windows), "videos", start=len(windows) - len(waiting)) as advance:
-            for indices, frames in self._decoded(windows, waiting):
+            for indices, frames in ahead(self._decoded(windows, waiting)):
                 for column, network in enumerate(networks):
                     wanted = [n for n, i in enumerate(indices) if rows[i][column] is None]
                     if not wanted:
@@ -126,7 +127,7 @@ class Features:
             first += len(rows)
             if failures := [row for row in rows if isinstance(row, str)]:
                 raise InputError(failures[0])
-            yield list(part), np.stack(rows)
+            yield list(part), ready_to_travel(np.stack(rows), self.device)
 
 
 class _Frames(Dataset):

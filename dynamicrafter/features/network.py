@@ -77,10 +77,19 @@ def extractor(
         with torch.inference_mode(), float32_products(tf32):
             for start in range(0, len(windows), batch):
                 part = torch.from_numpy(np.ascontiguousarray(windows[start : start + batch]))
-                parts.append(run(part.to(device)).float().cpu().numpy())
+                parts.append(run(part.to(device, non_blocking=True)).float().cpu().numpy())
         return np.concatenate(parts)
 
     return extract
+
+
+def ready_to_travel(windows: np.ndarray, device: "str | torch.device") -> np.ndarray:
+    """The windows where a GPU can fetch them by itself, several times faster; elsewhere as is."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return windows
+    return torch.from_numpy(windows).pin_memory().numpy()
 
 
 def frame_extractor(embed: Callable[[np.ndarray], np.ndarray]) -> Extract:

@@ -85,35 +85,48 @@ class _Moment:
 def _cross_of_covariances(in_x: _Moment, in_y: _Moment, tolerance: float) -> float | None:
     """Trace of (S_x S_y)^(1/2), or None where the rounding of S_x and S_y might show in it.
 
-    A change E of S_x moves the trace by at most |E| tr(A) / 2 with A the optimal map from x to y,
-    and tr(A)^2 <= tr(S_y) tr(S_x^-1).
+    With M = R_x S_y R_x^T, whose eigenvalues are m, the trace is that of M^(1/2). A change E of S_y
+    moves it by at most |E| |S_x| sum(m^(-1/2)) / 2; one of S_x, by symmetry, likewise. It is also
+    at most |E| tr(A) / 2 with A the optimal map from x to y, and tr(A)^2 <= tr(S_y) tr(S_x^-1).
     """
     covariance_x, covariance_y = in_x.covariance, in_y.covariance
-    factor_x, inverse_x = _cholesky(covariance_x)
-    factor_y, inverse_y = _cholesky(covariance_y)
-    trace_x, trace_y = float(np.trace(covariance_x)), float(np.trace(covariance_y))
-    moved_x = in_x.norm * (trace_y * inverse_x) ** 0.5
-    moved_y = in_y.norm * (trace_x * inverse_y) ** 0.5
-    if not UNIT * (moved_x + moved_y) / 2 <= tolerance:
+    factor_x, failed = lapack.dpotrf(covariance_x, lower=1)
+    if failed:
         return None
-    root = blas.dtrmm(1.0, factor_y, factor_x, lower=1, trans_a=1)
-    gram = blas.dsyrk(1.0, root, trans=1, lower=1)
+    gram, _ = lapack.dsygst(covariance_y, factor_x, itype=2, lower=1)  # R_x S_y R_x^T
     squares = eigvalsh(gram, driver="evd", overwrite_a=True, check_finite=False)
+    inverse_roots = float((1 / np.sqrt(squares)).sum()) if squares[0] > 0 else np.inf
     # The root of an eigenvalue magnifies its rounding where it is small.
-    if squares[0] > 0:
-        roots = np.sqrt(squares)
-        if UNIT * squares[-1] * float((1 / roots).sum()) <= tolerance:
-            return float(roots.sum())
+    precise = UNIT * squares[-1] * inverse_roots <= tolerance
+    # Of the two bounds the first is at hand, the second is closer where the spectra fall.
+    moved = in_x.norm * _largest(covariance_y) + in_y.norm * _largest(covariance_x)
+    if precise and UNIT * moved * inverse_roots / 2 <= tolerance:
+        return float(np.sqrt(squares).sum())
+    factor_y, failed = lapack.dpotrf(covariance_y, lower=1)
+    if failed:
+        return None
+    trace_x, trace_y = float(np.trace(covariance_x)), float(np.trace(covariance_y))
+    moved = in_x.norm * (trace_y * _inverse_trace(factor_x)) ** 0.5
+    moved += in_y.norm * (trace_x * _inverse_trace(factor_y)) ** 0.5
+    if not UNIT * moved / 2 <= tolerance:
+        return None
+    if precise:
+        return float(np.sqrt(squares).sum())
+    root = blas.dtrmm(1.0, factor_y, factor_x, lower=1, trans_a=1)
     return float(np.linalg.svd(root, compute_uv=False).sum())
 
 
-def _cholesky(covariance: np.ndarray) -> tuple[np.ndarray, float]:
-    """Lower factor, and the trace of the inverse: infinite where there is none."""
-    factor, failed = lapack.dpotrf(covariance, lower=1)
-    if failed:
-        return factor, np.inf
+def _largest(covariance: np.ndarray) -> float:
+    """A bound on the largest eigenvalue, from the lower triangle: the largest sum of a row."""
+    lower = np.abs(np.tril(covariance))
+    sums = lower.sum(axis=0) + lower.sum(axis=1) - lower.diagonal()
+    return min(float(sums.max()), float(np.trace(covariance)))
+
+
+def _inverse_trace(factor: np.ndarray) -> float:
+    """Trace of the inverse of L L^T; infinite where there is none."""
     inverse, failed = lapack.dtrtri(factor, lower=1)
-    return factor, np.inf if failed else float(np.vdot(inverse, inverse))
+    return np.inf if failed else float(np.vdot(inverse, inverse))
 
 
 def _moments(
