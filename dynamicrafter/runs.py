@@ -7,6 +7,7 @@ Keys named in the config's `resume_ignores` (workers, tracking, run_dir …) do 
 and may differ between the runs that share a folder.
 """
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -97,12 +98,16 @@ def provenance(config: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]
         "command": redact_arguments(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
-        "packages": {
-            package.metadata["Name"]: package.version
-            for package in importlib.metadata.distributions()
-        },
+        "packages": _packages(),
         "revision": _git_revision(),
     }
+
+
+@functools.cache  # to read them takes a quarter of a second
+def _packages() -> dict[str, str]:
+    """Versions of all installed packages by name."""
+    known = (package.metadata for package in importlib.metadata.distributions())
+    return {metadata["Name"]: metadata["Version"] for metadata in known}
 
 
 def _git_revision() -> str:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,13 +25,19 @@ def films(tmp_path_factory):
 
 @pytest.fixture
 def inline(monkeypatch):
-    """The engine of the test, without processes; nobody waits for the disk."""
+    """The engine of the test, without processes; nobody waits for the disk.
+
+    Its calls run on one thread, as in a worker process.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     engine = film.Inline()
     monkeypatch.setattr(
         pipeline, "open_engine", lambda settings, seat: contextlib.nullcontext(engine)
     )
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    return engine
+    yield engine
+    cv2.setNumThreads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from curation.recipe import as_settings, plan_measures
 from curation.sources import read_clips
 from tests.media.clips import write_video
 
-CLIPS, PROBED, FPS = 60, 20, 12
+CLIPS, PROBED, FPS = 36, 12, 12
 
 
 def write_corpus(folder: Path) -> None:

@@ -13,8 +13,13 @@ SMALLER = ("recipe.joint.batch=2", "recipe.joint.checkpoint_every=2", "loader_wo
 
 def train_here(shards: Path, folder: Path, *more: str) -> int:
     """Train `STEPS` steps with a checkpoint after every second; an unknown error is raised."""
+    return run_here(arguments(shards, folder, STEPS, *SMALLER, *more))
+
+
+def run_here(command: list[str]) -> int:
+    """`train` with these arguments, its own name first; an unknown error is raised."""
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose("train", arguments(shards, folder, STEPS, *SMALLER, *more)[1:])
+        config = compose("train", command[1:])
     return exit_code(lambda: run_in_folder(config, "train.recipe"))
 
 

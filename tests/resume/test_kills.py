@@ -7,9 +7,11 @@ import pytest
 
 from tests.commands.kills import kill, start
 from tests.commands.runner import partials
+from tests.resume.in_process import run_here
 from tests.train.small_runs import arguments, assert_same_training, train, wait_for_step
 
 STEPS = 20
+FEW = 8  # where one kill is enough
 VALIDATED = (
     "validate.every=7", "validate.clips=2", "validate.strata=2", "validate.samples=0"
 )  # fmt: skip
@@ -28,9 +30,9 @@ def undisturbed(shards, more, tmp_path_factory):
     return folder
 
 
-def kill_at(shards, folder, more, step, draw):
+def kill_at(command, folder, step, draw):
     """Begin or go on, and kill before step `step` is over, or soon after."""
-    run = start(arguments(shards, folder, STEPS, *more), folder.with_suffix(".log"))
+    run = start(command, folder.with_suffix(".log"))
     if wait_for_step(run, folder, step):
         time.sleep(draw.uniform(0, 0.3))
     kill(run.process)
@@ -44,10 +46,23 @@ def go_on(shards, folder, more):
     assert not partials(folder)
 
 
+def test_a_killed_training_goes_on_to_the_bit(shards, more, tmp_path):
+    """Killed in a process of its own; what goes on, and what never stops, runs in this one."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert run_here(arguments(shards, whole, FEW, *more)) == 0
+    command, draw = arguments(shards, folder, FEW, *more), random.Random(0)
+    kill_at(command, folder, 3 + draw.randrange(4), draw)
+    assert run_here(command) == 0
+    assert not partials(folder)
+    assert_same_training(whole, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.sample
 def test_a_training_killed_three_times_goes_on_to_the_bit(shards, more, undisturbed, tmp_path):
     folder, draw = tmp_path / "run", random.Random(0)
     for moment in (3, 9, 15):
-        kill_at(shards, folder, more, moment + draw.randrange(4), draw)
+        kill_at(arguments(shards, folder, STEPS, *more), folder, moment + draw.randrange(4), draw)
     go_on(shards, folder, more)
     assert_same_training(undisturbed, folder)
 
@@ -58,6 +73,7 @@ def test_a_training_killed_three_times_goes_on_to_the_bit(shards, more, undistur
 def test_twenty_more_moments(shards, more, undisturbed, tmp_path, moment):
     workers = ("loader_workers=2",) if moment % 4 == 0 else ()
     folder, draw = tmp_path / "run", random.Random(moment)
-    kill_at(shards, folder, (*more, *workers), draw.randrange(STEPS), draw)
+    command = arguments(shards, folder, STEPS, *more, *workers)
+    kill_at(command, folder, draw.randrange(STEPS), draw)
     go_on(shards, folder, (*more, *workers))
     assert_same_training(undisturbed, folder)

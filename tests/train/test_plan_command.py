@@ -96,7 +96,7 @@ def test_the_table_shows_the_sum_and_the_assumption(planned):
 
 
 def test_an_autoencoder_stage_is_planned_too():
-    stages = command.plan(config_of("recipe=tiny"))["stages"]
+    stages = command.plan(config_of("recipe=tiny", cards=()))["stages"]
     assert [stage["name"] for stage in stages] == ["autoencoder", "context", "adapt", "joint"]
     flop = stages[0]["flop"]
     assert set(flop) == {"autoencoder forward", "autoencoder backward", "recomputed"}

@@ -94,7 +94,9 @@ def test_a_store_gives_what_the_folder_gives(
 
 
 @pytest.mark.parametrize(
-    ("ranks", "workers"), [(1, 0), (2, 0), (4, 0), (1, 1), (4, 4)], ids=lambda value: str(value)
+    ("ranks", "workers"),
+    [(1, 0), (2, 0), (4, 0), (1, 1), (4, 2), pytest.param(4, 4, marks=pytest.mark.slow)],
+    ids=lambda value: str(value),
 )
 def test_ranks_and_workers_see_one_order(many_shards, shards, tmp_path, ranks, workers):
     place = f"file://{many_shards}" if workers == 1 else str(many_shards)
