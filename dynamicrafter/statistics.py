@@ -12,10 +12,12 @@ import numpy as np
 
 from dynamicrafter.errors import InputError
 
+BLOCK = 1000  # resamples of a bootstrap that are in memory at once
+
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided Student interval."""
+    """An estimate with its two-sided interval: Student's, where its maker names no other."""
 
     value: float
     low: float
@@ -102,6 +104,46 @@ def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> 
         raise InputError(f"an interval of a mean needs a list of 2 values, not {array.shape}")
     error = float(array.std(ddof=1)) / len(array) ** 0.5
     return student_interval(float(array.mean()), error, len(array) - 1, level)
+
+
+def bootstrap_means(
+    values: Sequence[float] | np.ndarray, seed: int, name: str, resamples: int = 10_000
+) -> np.ndarray:
+    """Means of `values` resampled with replacement along every axis at once, `[resamples]`.
+
+    Args:
+        values: `[n]`, or `[m, n]` where every one of m things (seeds) met every one of n (clips):
+            rows and columns are drawn independently of each other, so that the means scatter by the
+            luck of both. A single row is not resampled: nothing is known of how rows scatter.
+        seed: of the draws, which are a function of it and `name` alone.
+        name: two sets of values that are drawn under one name are drawn alike.
+        resamples: how many means.
+
+    Raises:
+        InputError: no value, or more axes than two.
+
+    Source: A. B. Owen, The pigeonhole bootstrap, 2007.
+    """
+    from dynamicrafter.draws import generator
+
+    table = np.atleast_2d(np.asarray(values, np.float64))
+    if table.ndim != 2 or table.size == 0:
+        raise InputError(f"a bootstrap needs values [n] or [m, n], not {np.shape(values)}")
+    draws = [generator(seed, axis, name) for axis in (0, 1)]
+    means = []
+    for start in range(0, resamples, BLOCK):
+        size = min(BLOCK, resamples - start)
+        rows, columns = (
+            draw.integers(n, size=(size, n)) for draw, n in zip(draws, table.shape, strict=True)
+        )
+        means.append(np.take_along_axis(table[rows].mean(axis=1), columns, axis=1).mean(axis=1))
+    return np.concatenate(means)
+
+
+def bootstrap_interval(value: float, means: np.ndarray, level: float = 0.95) -> Interval:
+    """The percentile interval of resampled means `[resamples]` about `value`."""
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), float(means.std(ddof=1)), level)
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:

@@ -20,6 +20,8 @@ NEEDED = {
     "eval_generate": ["pretrained=p", "items=i"],
     "eval_benchmark": ["benchmark.root=r", "pretrained=p"],
     "eval_compare": ["runs=[a]"],
+    "ablate": ["data=d", "validation=v"],
+    "eval_ablation": ["run=r"],
     "eval_sensitivity": [],
     "eval_study": ["methods={a: b, c: d}"],
     "eval_study_score": ["answers=a"],

@@ -31,7 +31,8 @@ from dynamicrafter.diffusion.schedule import TIMESTEPS
 from dynamicrafter.draws import BatchDraws
 from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationModel
-from train.data import Batch
+from train.data import Batch, condition_frames
+from train.encoded.frozen import frame_moments, latents, prompt_states
 
 KL_WEIGHT = 1e-6  # as for the autoencoder of latent diffusion (arXiv:2112.10752, section 3.1)
 CONDITION_FRAMES = ("random", "first")
@@ -110,19 +111,25 @@ class Diffusion:
         if not 0 <= self.drop_conditions <= 1 / 3:
             raise InputError(f"drop_conditions is {self.drop_conditions}; choose 0 to 1/3")
 
+    @property
+    def draws_condition(self) -> bool:
+        """Whether the condition frame is drawn for each sample; else it is the first."""
+        return self.condition_frame == "random" and not self.interpolation
+
     @torch.no_grad()
     def encode(self, model: AnimationModel, batch: Batch, chance: BatchDraws) -> Encoded:
         """Latents, text and image features; the condition frame and the posterior are drawn."""
         video = to_video(batch.frames, model.device)
-        b, _, t, h, w = video.shape
-        z = model.encode_frames(
-            video, chance.normal("posterior", model.latent_shape(t, h, w)).to(video)
-        )
-        drawn = self.condition_frame == "random" and not self.interpolation
-        index = chance.integers("condition_frame", 0, t if drawn else 1).to(video.device)
+        (b, _, _, h, w), kept = video.shape, batch.kept
+        moments = kept.moments.to(video.device) if kept else frame_moments(model, video)
+        t = moments.shape[1]
+        noise = chance.normal("posterior", model.latent_shape(t, h, w)).to(video)
+        z = latents(model, moments, noise)
+        index = condition_frames(chance, t, self.draws_condition).to(video.device)
         features = no_features = condition = speed = None
         if model.image_proj_model is not None:
-            images = video[torch.arange(b, device=video.device), :, index]  # [b, 3, h, w]
+            seen = torch.zeros_like(index) if kept else index  # then the frame is alone
+            images = video[torch.arange(b, device=video.device), :, seen]  # [b, 3, h, w]
             features = model.image_features(images)
             no_features = model.image_features(torch.zeros_like(images[:1]))
         if model.config.sees_image_latents:  # visual detail guidance
@@ -130,7 +137,11 @@ class Diffusion:
         if model.config.unet.temporal:
             speed = batch.frame_stride if self.fs == "stride" else batch.fps.long()
             speed = speed.to(video.device)
-        text, no_text = model.encode_prompts(batch.captions), model.encode_prompts([""])
+        if kept:
+            text, no_text = (states.to(video.device) for states in (kept.text, kept.no_text))
+        else:
+            states = prompt_states(model, [*batch.captions, ""])
+            text, no_text = states[:-1], states[-1:]
         return Encoded(z, condition, text, no_text, features, no_features, speed)
 
     def draw(self, model: AnimationModel, encoded: Encoded, chance: BatchDraws) -> Corruption:

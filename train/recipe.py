@@ -4,11 +4,13 @@
     <run_dir>/model/               the last stage's weights and config: what `animate` reads
     <run_dir>/summary.json         losses, seconds and parameter counts of each stage
 
-A whole stage is never trained again; a stopped one goes on from its newest whole checkpoint.
+A whole stage is never trained again; a stopped one goes on from its newest whole checkpoint. With
+`stage_store` that holds for all runs that share one (`train/stage_store.py`).
 Started by torchrun, all ranks run this; rank 0 alone writes.
 """
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -29,7 +31,9 @@ from dynamicrafter.ranks import Ranks, own_device, ranks_here
 from train import parallel
 from train.context import Context
 from train.data import Clips, Positions, check_batch, open_clips, open_held_out, stage_windows
+from train.encoded.fill import kept_windows
 from train.handover import PREVIOUS, locate, save_reports
+from train.holding import held
 from train.journal import Journal, loss_summary
 from train.loop import train_stage
 from train.objectives import Objective, Reconstruction
@@ -38,6 +42,7 @@ from train.precision import choose_precision
 from train.reconstruction import latent_scale, reconstruction_quality
 from train.settings import Settings
 from train.stage import (
+    RESULT,
     Beginning,
     begin_stage,
     check_stage,
@@ -45,7 +50,8 @@ from train.stage import (
     stage_objective,
     stage_settings,
 )
-from train.step import Fit, Step
+from train.stage_store import StageStore, stage_key, validated_as
+from train.step import Fit, Step, choose_compiled
 from train.stopping import interrupting_signals
 from train.validator import open_validator, validation_settings
 
@@ -80,7 +86,7 @@ def inputs(config: DictConfig) -> dict[str, str]:
     for name in config.recipe.stages:
         for source in config.recipe[name].start:
             if source["from"] != PREVIOUS:
-                digests[source["from"]] = files.sha256_file(locate(source["from"], name))
+                digests[source["from"]] = files.file_digest(locate(source["from"], name))
     return digests
 
 
@@ -94,6 +100,7 @@ class Shared:
     ranks: Ranks
     device: torch.device
     tracker: tracking.Run | None  # of the leading rank
+    store: StageStore | None
 
 
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -107,12 +114,14 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         parallel.joined(ranks, device),
         _tracker(config, folder, ranks) as tracker,
     ):
-        shared = Shared(config, folder, open_clips(config), ranks, device, tracker)
+        store = StageStore(Path(config.stage_store).expanduser()) if config.stage_store else None
+        shared = Shared(config, folder, open_clips(config), ranks, device, tracker, store)
         summary: dict[str, Any] = {"stages": [], "notes": list(config.recipe.get("notes", []))}
-        previous = None
+        previous = key = None
         for number, name in enumerate(config.recipe.stages, 1):
             place = folder / "stages" / f"{number:02d}-{name}"
-            summary["stages"].append(_stage(shared, name, place, previous))
+            key = _key(shared, name, key)
+            summary["stages"].append(_stage(shared, name, place, previous, key))
             previous = place
         if ranks.leads:
             _finish(shared, previous, summary)
@@ -128,21 +137,83 @@ def _tracker(
     return tracking.open_run(config.tracking, folder, "train", plain, from_the_start=True)
 
 
-def _stage(shared: Shared, name: str, place: Path, previous: Path | None) -> dict[str, Any]:
-    """Train one stage in `place` unless it is whole; returns its part of the summary."""
-    ranks, settings = shared.ranks, stage_settings(shared.config, name)
-    journal = Journal(place, name, shared.tracker, settings.first_step)
-    if parallel.from_leader(ranks, (place / "stage.json").exists):
-        journal.begin_at(settings.steps)
-        return files.read_json(place / "stage.json")
-    place.mkdir(parents=True, exist_ok=True)
+def _key(shared: Shared, name: str, previous: str | None) -> str | None:
+    """The key of a stage in the store, `previous` being that of the one before; None without."""
+    if shared.store is None:
+        return None
+    config, device = shared.config, shared.device
+    computed = {"precision": choose_precision(config.precision, device), "device": device.type}
+    return stage_key(config, name, previous, shared.clips, computed)
 
+
+def _stage(
+    shared: Shared, name: str, place: Path, previous: Path | None, key: str | None
+) -> dict[str, Any]:
+    """Train one stage in `place` unless it is whole; returns its part of the summary."""
+
+    def is_whole() -> bool:
+        return not place.is_symlink() and (place / RESULT).exists()
+
+    if parallel.from_leader(shared.ranks, is_whole):
+        return _told_again(shared, name, place)
+    if key is None:
+        return _train_stage(shared, name, place, previous, {})
+    return _shared_stage(shared, name, place, previous, key)
+
+
+def _told_again(shared: Shared, name: str, place: Path) -> dict[str, Any]:
+    """The result of a whole stage, whose history W&B is told."""
+    settings = stage_settings(shared.config, name)
+    Journal(place, name, shared.tracker, settings.first_step).begin_at(settings.steps)
+    return files.read_json(place / RESULT)
+
+
+def _shared_stage(
+    shared: Shared, name: str, place: Path, previous: Path | None, key: str
+) -> dict[str, Any]:
+    """Take a stage from the store; train it there first if no other run has or does."""
+    store, ranks = shared.store, shared.ranks
+    validated = validated_as(shared.config)
+    who, is_own = f"stage {name} ({key[:12]})", False
+    if not parallel.from_leader(ranks, lambda: store.has(key)):
+        with held(store.folder / key, ranks, f"{who}: another run trains it; waiting for it"):
+            if not parallel.from_leader(ranks, lambda: store.has(key)):
+                begin = functools.partial(store.begin, key, name, shared.folder, place)
+                work = parallel.from_leader(ranks, begin)
+                result = _train_stage(shared, name, work, previous, {"key": key})
+                facts = {"validated": validated, "device_seconds": result["device_seconds"]}
+                parallel.from_leader(ranks, lambda: store.publish(key, facts))
+                is_own = True
+
+    def take() -> bool:
+        store.take(key, place, validated, from_store=not is_own)
+        return (place / RESULT).exists()
+
+    is_whole = parallel.from_leader(ranks, take)
+    if is_own:
+        return files.read_json(place / RESULT)
+    seconds = store.facts(key)["device_seconds"]
+    if ranks.leads:
+        say(f"{who}: taken from the store; to train it cost {seconds:.0f} s of a device")
+    if is_whole:
+        return _told_again(shared, name, place)
+    told = {"key": key, "from_store": True, "device_seconds": seconds}
+    return _train_stage(shared, name, place, previous, told)  # its end is still to be validated
+
+
+def _train_stage(
+    shared: Shared, name: str, place: Path, previous: Path | None, told: dict[str, Any]
+) -> dict[str, Any]:
+    """Train one stage in `place`; returns its part of the summary, with what is `told` of it."""
+    ranks, settings = shared.ranks, stage_settings(shared.config, name)
+    parallel.from_leader(ranks, lambda: _make_folder(place))
     beginning = begin_stage(shared.config, name, previous)
     if ranks.leads:
         save_reports(place, beginning.reports)
     # On the device the frozen tensors may be lowered to bf16; what is saved are these.
     original = beginning.model.state_dict() if ranks.leads else {}
     counts = beginning.counts
+    journal = Journal(place, name, shared.tracker, settings.first_step)
     trained, averaged, model_config = _train(shared, name, beginning, settings, journal, place)
     del beginning
     gc.collect()  # the next stage needs the room
@@ -151,11 +222,19 @@ def _stage(shared: Shared, name: str, place: Path, previous: Path | None) -> dic
         if averaged:
             save_state(place / EMA_FOLDER, {**original, **averaged}, model_config)
         save_state(place, {**original, **trained}, model_config)
-        result = {"name": name, **loss_summary(place), **counts}
-        files.write_json(place / "stage.json", result)
+        losses = loss_summary(place)
+        spent = {"device_seconds": round(losses["seconds"] * ranks.count, 3)}
+        result = {"name": name, **losses, **counts, **spent, **told}
+        files.write_json(place / RESULT, result)
         return result
 
     return parallel.from_leader(ranks, end)
+
+
+def _make_folder(place: Path) -> None:
+    if place.is_symlink():  # into a store, where a run before this one was broken off
+        place.unlink()
+    place.mkdir(parents=True, exist_ok=True)
 
 
 def _train(
@@ -173,6 +252,9 @@ def _train(
     context = _context(shared, name, beginning, place)
     with _advice_on_memory(config, name):
         step = Step(model, objective, shared.device, _fit(shared, name, objective), shared.ranks)
+        with step.encoding():
+            samples = settings.steps * settings.batch
+            windows = kept_windows(config, windows, samples, model, objective, shared.ranks)
         validator = open_validator(config, name, model, objective, step, context)
         training = train_stage(step, windows, settings, context, journal, validator)
     model_config = dict(beginning.config)
@@ -232,6 +314,7 @@ def _fit(shared: Shared, name: str, objective: Objective) -> Fit:
         recompute=of_stage(config.recompute, name) or "none",
         offload=bool(config.offload),
         parallel=wanted,
+        compiled=choose_compiled(config.compile, shared.device, wanted),
     )
 
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from omegaconf import DictConfig
+
 from dynamicrafter.errors import InputError
 
 
@@ -62,3 +64,9 @@ class Settings:
             raise InputError(f"stage {self.name}: learning_rate is {self.learning_rate}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise InputError(f"stage {self.name}: ema_decay is {self.ema_decay}; choose 0 to 1")
+
+
+def stage_steps(config: DictConfig, name: str) -> int:
+    """Steps of stage `name`: its own, and those it was given from a stage that is left out."""
+    stage = config.recipe[name]
+    return stage.steps + stage.get("added_steps", 0)

@@ -21,7 +21,10 @@ from dynamicrafter.model.animation import AnimationConfig, AnimationModel
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS
 from train.handover import choose_trainable, hand_over
 from train.objectives import Diffusion, Objective, Reconstruction
-from train.settings import Settings
+from train.settings import Settings, stage_steps
+
+RESULT = "stage.json"
+NO_STAGES = ("base", "ablations")  # blocks of a recipe that describe none
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def stage_settings(config: DictConfig, name: str) -> Settings:
     before = list(config.recipe.stages)[: list(config.recipe.stages).index(name)]
     return Settings(
         name=name,
-        steps=stage.steps,
+        steps=stage_steps(config, name),
         batch=stage.batch,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
@@ -84,7 +87,7 @@ def stage_settings(config: DictConfig, name: str) -> Settings:
         gradient_clip=stage.gradient_clip,
         ema_decay=stage.ema_decay,
         seed=config.seed,
-        first_step=sum(config.recipe[other].steps for other in before),
+        first_step=sum(stage_steps(config, other) for other in before),
         checkpoint_every=stage.checkpoint_every,
         keep_last=config.checkpoints.keep_last,
         keep_every=config.checkpoints.keep_every,
@@ -125,12 +128,23 @@ def check_stage(config: DictConfig, name: str) -> None:
     Raises:
         InputError: something of it cannot be as the config says.
     """
+    _refuse_stray_blocks(config.recipe)
     with torch.device("meta"):
         model = AnimationModel(AnimationConfig.from_dict(stage_model(config, name)))
     model.latent_shape(model.config.frames, *model.config.resolution)
     choose_trainable(model, list(config.recipe[name].trainable))
     stage_objective(config, name)
     stage_settings(config, name)
+
+
+def _refuse_stray_blocks(recipe: DictConfig) -> None:
+    """Refuse settings of a stage that the recipe does not have, which would do nothing."""
+    for name, block in recipe.items():
+        if isinstance(block, DictConfig) and name not in NO_STAGES and "objective" not in block:
+            raise InputError(
+                f"recipe.{name} sets {', '.join(map(str, block))}, but this recipe has no stage "
+                f"{name}; an experiment or ablation for another recipe? Leave it out"
+            )
 
 
 @contextlib.contextmanager

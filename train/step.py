@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dynamicrafter import draws
+from dynamicrafter.errors import InputError
 from dynamicrafter.model.animation import AnimationModel
+from dynamicrafter.model.compiled import channels_last, compile_layers
 from dynamicrafter.model.dropout import keyed_dropout
 from dynamicrafter.model.placement import visiting
 from dynamicrafter.ranks import Ranks
@@ -34,12 +36,27 @@ class Fit:
         recompute: "none", "selective" or "full" (`train/recompute.py`).
         offload: the CLIP towers and the autoencoder are on the device only while they encode.
         parallel: "alone", "ddp" or "fsdp".
+        compiled: layers of the U-Net are compiled (`dynamicrafter/model/compiled.py`).
     """
 
     precision: Precision = "fp32"
     recompute: str = "none"
     offload: bool = False
     parallel: str = "alone"
+    compiled: bool = False
+
+
+def choose_compiled(choice: str | bool, device: torch.device, parallel: str) -> bool:
+    """Whether layers are compiled: `auto` is on a single GPU.
+
+    Raises:
+        InputError: there is no such choice.
+    """
+    if choice not in ("auto", True, False):
+        raise InputError(f"compile={choice}; choose auto, true or false")
+    if choice == "auto":
+        return device.type == "cuda" and parallel == "alone"
+    return bool(choice)
 
 
 class Step:
@@ -67,7 +84,12 @@ class Step:
         nn.ModuleList(parts).to(device)
         if not fit.offload:
             self._encoders.to(device)
-        apply_recompute(model.unet, fit.recompute)
+        if fit.compiled:
+            channels_last(model.unet)
+            compile_layers(model.unet)
+        # What is cheap to have back a compiled layer computes again by itself.
+        redundant = fit.compiled and fit.recompute == "selective"
+        apply_recompute(model.unet, "none" if redundant else fit.recompute)
         if fit.parallel == "fsdp":
             shard(parts, fit.precision)
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}

@@ -18,6 +18,8 @@ from dynamicrafter.files import read_json
 from dynamicrafter.runs import RUN
 from dynamicrafter.text_table import table_lines
 from train.data import Clips, Place, open_clips, stage_windows
+from train.data.windows import caption_of
+from train.settings import stage_steps
 
 COLUMNS = ("number", "key", "data", "category", "frames", "stride", "fps")
 
@@ -66,14 +68,15 @@ def clips_of_step(folder: Path, stage: str, step: int, captions: bool) -> list[d
         raise InputError(f"{folder} is no run of train: its config has no recipe")
     if stage not in stages:
         raise InputError(f"stage={stage}: the stages of {folder} are {', '.join(stages)}")
-    steps, batch = config.recipe[stage].steps, config.recipe[stage].batch
+    steps, batch = stage_steps(config, stage), config.recipe[stage].batch
     if not isinstance(step, int) or not 1 <= step <= steps:
         raise InputError(f"step={step}: stage {stage} of {folder} has steps 1 to {steps}")
     clips = open_clips(config)
     _refuse_other_data(clips, run["inputs"])
     windows = stage_windows(clips, config, stage)
     numbers = range((step - 1) * batch, step * batch)
-    return [_row(windows.locate(number), captions) for number in numbers]
+    texts = windows.window.captions if captions else None
+    return [_row(windows.locate(number), texts) for number in numbers]
 
 
 def _refuse_other_data(clips: Clips, inputs: dict[str, str]) -> None:
@@ -82,7 +85,7 @@ def _refuse_other_data(clips: Clips, inputs: dict[str, str]) -> None:
             raise InputError(f"{name} has changed since the run: its clips cannot be told any more")
 
 
-def _row(place: Place, captions: bool) -> dict[str, Any]:
+def _row(place: Place, captions: str | None) -> dict[str, Any]:
     row = {
         "number": place.number,
         "key": place.key,
@@ -93,7 +96,7 @@ def _row(place: Place, captions: bool) -> dict[str, Any]:
         "stride": place.stride,
         "fps": round(place.fps, 3),
     }
-    return {**row, "caption": place.sample().text} if captions else row
+    return {**row, "caption": caption_of(place.sample(), captions)} if captions else row
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

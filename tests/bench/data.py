@@ -20,13 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 from omegaconf import OmegaConf
 
 from dynamicrafter.media.encode import encode_mp4
 from dynamicrafter.shards import Sample, write_manifest, write_shard
 from dynamicrafter.shards.manifest import index_name
 from tests.bench.timing import Row, seconds_in_turn
-from train.data import ClipWindows, Positions, Window, batches, open_clips
+from train.data import ClipWindows, EncodedClips, Positions, Window, batches, open_clips
+from train.data.encoded import sides_of, write_rows
 
 SHARDS, CLIPS = 20_000, 500
 SIZE, FRAMES, BATCH, STEPS = 256, 120, 8, 20
@@ -41,10 +43,12 @@ def rows() -> list[Row]:
         plain = max(start(folder, step, balance=False)["seconds"] for step in POSITIONS)
         balanced = start(folder, POSITIONS[-1], balance=True)["seconds"]
         loaded, decoded = clip_rates(folder)
+        kept, kept_alone = kept_rates(folder)
     return [
         Row("data: 10 M clips to first batch", 1 / plain, "starts"),
         Row("data: the same, balanced", 1 / balanced, "starts"),
         Row("data: clips from shards", loaded, "clips", "decoded alone", decoded),
+        Row("data: the same, encoded before", kept, "clips", "moments alone", kept_alone),
     ]
 
 
@@ -114,6 +118,37 @@ def clip_rates(folder: Path) -> tuple[float, float]:
     return len(places) / loading, len(places) / decoding
 
 
+def kept_rates(folder: Path) -> tuple[float, float]:
+    """Clips a second, by one process: batches with kept moments, and these read alone.
+
+    As the released models keep them, in float32. All clips are one video, so its file is in memory:
+    what is measured is the work of a core and not the disk.
+    """
+    chance = torch.Generator().manual_seed(0)
+    windows = _windows(folder, balance=False)
+    places = [windows.locate(number) for number in range(BATCH * STEPS)]
+    samples = [place.sample() for place in places]
+    with tempfile.TemporaryDirectory() as name:
+        encoded = EncodedClips(Path(name) / "moments", Path(name) / "texts", draws_condition=True)
+        path = encoded.clip_path(places[0].data.frames.reader, places[0].clip)
+        moments = torch.randn(FRAMES, 8, SIZE // 8, SIZE // 8, generator=chance)
+        write_rows(path, moments, sides_of(samples[0]))
+        for text in ("it moves", ""):
+            write_rows(encoded.text_path(text), torch.randn(1, 77, 1024, generator=chance))
+
+        def load() -> None:
+            for batch in batches(windows.with_encoded(encoded), Positions(0, STEPS, BATCH), 0):
+                assert batch.kept is not None
+
+        def read() -> None:
+            for place, sample in zip(places, samples, strict=True):
+                reader, text = place.data.frames.reader, sample.text
+                assert encoded.read(reader, place.clip, sample, text, place.indices) is not None
+
+        loading, reading = seconds_in_turn(load, read, repeats=3)
+    return len(places) / loading, len(places) / reading
+
+
 def _windows(folder: Path, balance: bool) -> ClipWindows:
     config = OmegaConf.create(
         {
@@ -164,6 +199,8 @@ def main() -> None:
                     )
         loaded, decoded = clip_rates(folder)
         sys.stdout.write(f"one process: {loaded:.1f} clips/s, decoded alone {decoded:.1f}\n")
+        kept, alone = kept_rates(folder)
+        sys.stdout.write(f"encoded before: {kept:.1f} clips/s, moments alone {alone:.1f}\n")
 
 
 if __name__ == "__main__":

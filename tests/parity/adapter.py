@@ -270,13 +270,14 @@ def training_step(case, weights, inputs):
         numbers=list(range(len(video))),
         keys=[""] * len(video),
         frames=rearrange((video + 1) * 127.5, "b c t h w -> b t h w c"),
-        captions=["a caption"] * len(video),
+        captions=[f"caption {number}" for number in range(len(video))],
         frame_stride=inputs["frame_stride"].long(),
         fps=inputs["fps"],
         replaced=[],
     )
-    texts = {"a caption": inputs["text_emb"], "": inputs["null_text_emb"]}
-    model.encode_prompts = lambda prompts: texts[prompts[0]]
+    texts = dict(zip(batch.captions, inputs["text_emb"], strict=True))
+    texts[""] = inputs["null_text_emb"][0]
+    model.encode_prompts = lambda prompts: torch.stack([texts[prompt] for prompt in prompts])
     model.image_features = lambda images: torch.nn.functional.unfold(images, 8, stride=8).mT
     seen = {}
 

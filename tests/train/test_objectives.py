@@ -92,7 +92,8 @@ def test_no_image_is_the_grey_one_and_no_text_the_empty_prompt(model):
     encoded = encode(model, objective(), batch_of(0, 1))
     assert torch.equal(encoded.no_features, model.image_features(torch.zeros(1, 3, 16, 16)))
     assert torch.equal(encoded.no_text, model.encode_prompts([""]))
-    assert torch.equal(encoded.text, model.encode_prompts(["square 0 moves", "square 1 moves"]))
+    texts = [model.encode_prompts([f"square {n} moves"]) for n in (0, 1)]
+    assert torch.equal(encoded.text, torch.cat(texts))
 
 
 def test_fs_is_the_stride_or_the_frames_per_second(model):

@@ -34,14 +34,15 @@ class ClipFrames:
             MediaError: the clip cannot be decoded, or does not say how large it is.
         """
         if not self.keep:
-            return self._decode(sample, indices.tolist())
+            return self.decode(sample, indices.tolist())
         if index not in self._kept:
-            self._kept[index] = self._decode(sample, range(self.reader.entry(index).frames))
+            self._kept[index] = self.decode(sample, range(self.reader.entry(index).frames))
             while len(self._kept) > self.keep:
                 self._kept.popitem(last=False)
         return self._kept[index][indices]
 
-    def _decode(self, sample: Sample, indices: Sequence[int]) -> np.ndarray:
+    def decode(self, sample: Sample, indices: Sequence[int]) -> np.ndarray:
+        """Frames `indices` of `sample`, as `read`, and nothing is kept of them."""
         sides = [sample.info.get(name) for name in ("height", "width")]
         if not all(isinstance(side, int) and side > 0 for side in sides):
             raise MediaError("no_size", f"clip {sample.key} states no height and width")

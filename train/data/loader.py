@@ -4,17 +4,21 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.util import Finalize
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dynamicrafter.errors import InputError, MachineError, ToolkitError
+from train.data.encoded import Kept
 from train.data.windows import ClipWindows
 from train.stopping import kept_from_children
+
+Value = TypeVar("Value")
 
 PREFETCHED = 3  # batches that each worker holds ready
 
@@ -26,11 +30,12 @@ class Batch:
     Attributes:
         numbers: global sample numbers, `[b]`.
         keys: shard keys, in the same order.
-        frames: uint8 `[b, t, h, w, 3]`.
+        frames: uint8 `[b, t, h, w, 3]`; with `kept`, t is 1 and this is the condition frame.
         captions: motion captions.
         frame_stride: int64 `[b]`, source frames between two frames of the window.
         fps: float32 `[b]`, frames per second of the window.
         replaced: keys of unreadable clips that other clips stand in for.
+        kept: what the frozen encoders made of the batch earlier; None where it is still to be made.
     """
 
     numbers: list[int]
@@ -40,10 +45,14 @@ class Batch:
     frame_stride: torch.Tensor
     fps: torch.Tensor
     replaced: list[str]
+    kept: Kept | None = None
 
     def pin_memory(self) -> "Batch":
-        """The batch with its frames in pinned memory; DataLoader calls this by its name."""
-        return replace(self, frames=self.frames.pin_memory())
+        """The batch with what is large in pinned memory; DataLoader calls this by its name."""
+        kept = self.kept
+        if kept is not None:
+            kept = replace(kept, moments=kept.moments.pin_memory(), text=kept.text.pin_memory())
+        return replace(self, frames=self.frames.pin_memory(), kept=kept)
 
 
 @dataclass(frozen=True)
@@ -124,17 +133,36 @@ def batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterato
         MachineError: while iterating, a loader process was killed.
     """
     check_batch(windows, positions.batch)
-    return _batches(windows, positions, workers)
+    return loaded(windows, positions, _collate, workers, PREFETCHED)
 
 
-def _batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterator[Batch]:
+def loaded(
+    dataset: Dataset,
+    positions: Iterable[list[int]],
+    collate: Callable[[list], Value | ToolkitError],
+    workers: int,
+    prefetched: int,
+) -> Iterator[Value]:
+    """What `workers` processes (0: this one) make of a data set, `prefetched` ready in each.
+
+    Args:
+        dataset: indexed by numbers; may give errors as items.
+        positions: a list of numbers for each thing that is yielded.
+        collate: makes a thing of items; may give an error, which is raised here.
+        workers: processes.
+        prefetched: things that each holds ready.
+
+    Raises:
+        ToolkitError: one that was given.
+        MachineError: a loader process was killed.
+    """
     loader = DataLoader(
-        windows,
+        dataset,
         batch_sampler=positions,
-        collate_fn=_collate,
+        collate_fn=collate,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=PREFETCHED if workers else None,
+        prefetch_factor=prefetched if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
     others = multiprocessing.active_children()
@@ -147,7 +175,7 @@ def _batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterat
         yield batch
 
 
-def _next(ready: Iterator) -> Batch | ToolkitError | None:
+def _next(ready: Iterator[Value | ToolkitError]) -> Value | ToolkitError | None:
     try:
         return next(ready, None)
     except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
@@ -204,4 +232,10 @@ def _collate(rows: list[dict | ToolkitError]) -> Batch | ToolkitError:
         frame_stride=torch.tensor([row["frame_stride"] for row in rows]),
         fps=torch.tensor([row["fps"] for row in rows], dtype=torch.float32),
         replaced=[key for row in rows for key in row["replaced"]],
+        kept=_collate_kept([row["kept"] for row in rows]) if "kept" in rows[0] else None,
     )
+
+
+def _collate_kept(rows: list[tuple[torch.Tensor, ...]]) -> Kept:
+    moments, texts, no_texts = zip(*rows, strict=True)
+    return Kept(torch.stack(moments), torch.stack(texts), no_texts[0][None])

@@ -1,6 +1,7 @@
 """The data sets that a train config names, and how a stage of its recipe looks at them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -10,7 +11,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.shards import BlockCache, ShardReader
 from dynamicrafter.shards.sample import CATEGORY
 from train.data.clips import ClipFrames, Clips, DataSet
-from train.data.windows import ClipWindows, Window
+from train.data.windows import MOTION, ClipWindows, Window
 
 
 def open_clips(config: DictConfig) -> Clips:
@@ -45,16 +46,18 @@ def open_held_out(config: DictConfig) -> Clips:
 
 
 def stage_windows(clips: Clips, config: DictConfig, stage: str) -> ClipWindows:
-    """What a stage of `config.recipe` sees of `clips`.
+    """What a stage of `config.recipe` trains on: windows of `clips`, with the text of `captions`.
 
     Raises:
-        InputError: no clip of a data set is long enough.
+        InputError: no clip of a data set is long enough, or no such captions.
     """
-    return ClipWindows(clips, config.seed, stage, stage_window(config, stage))
+    captions = config.get("captions", MOTION)  # runs of before this setting have none
+    window = replace(stage_window(config, stage), captions=captions)
+    return ClipWindows(clips, config.seed, stage, window)
 
 
 def stage_window(config: DictConfig, stage: str) -> Window:
-    """How a stage of `config.recipe` looks at a clip."""
+    """How a stage of `config.recipe` looks at a clip, with its motion caption."""
     own = config.recipe[stage]
     frames = OmegaConf.select(own, "model.frames", default=config.model.frames)
     return Window(frames, tuple(own.frame_stride))

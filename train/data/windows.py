@@ -1,5 +1,7 @@
 """Sample number → window of a clip: stride and start are drawn from (seed, number)."""
 
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +12,25 @@ from dynamicrafter.errors import InputError, MediaError, ToolkitError
 from dynamicrafter.media.sampling import window_indices
 from dynamicrafter.shards import Sample
 from train.data.clips import Clips, DataSet
+from train.data.encoded import EncodedClips
 from train.data.selection import Selection
 
 SUBSTITUTES = 8  # clips that are tried before a sample number is given up
+MOTION, STOCK = "motion", "stock"
+STOCK_CAPTION, UNKNOWN = "name", "none"  # of a sample's JSON
 
 
 @dataclass(frozen=True)
 class Window:
-    """How a stage looks at a clip: how many frames, and how far apart."""
+    """How a stage looks at a clip: how many frames, how far apart, and with which text."""
 
     frames: int
     strides: tuple[int, int]  # smallest and largest, in source frames
+    captions: str = MOTION  # which text goes with it: "motion", or "stock" (see `caption_of`)
+
+    def __post_init__(self) -> None:
+        if self.captions not in (MOTION, STOCK):
+            raise InputError(f"captions={self.captions}; choose {MOTION} or {STOCK}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +89,14 @@ class ClipWindows(Dataset):
             InputError: no clip of a data set is long enough for the window.
         """
         self.seed, self.stream, self.window = seed, stream, window
+        self.encoded: EncodedClips | None = None
         self.selection = Selection(clips, seed, stream, window.frames)
+
+    def with_encoded(self, encoded: EncodedClips) -> "ClipWindows":
+        """The same windows, of which what is kept in `encoded` is read instead of decoded."""
+        other = copy.copy(self)
+        other.encoded = encoded
+        return other
 
     def locate(self, number: int) -> Place:
         """What sample `number` sees, if it can be decoded; of its clip only the index is read.
@@ -91,13 +108,24 @@ class ClipWindows(Dataset):
         return self._place(number, pool.data, pool.clip(position))
 
     def __getitem__(self, number: int) -> dict | ToolkitError:
-        """The window of sample `number`, or the error that stands in its way.
+        """The window of sample `number`, decoded, or the error that stands in its way.
 
         An error is returned and raised by `batches`: a loader process would wrap it in its own
         traceback.
         """
+        return self._try(number, self.sample)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict | ToolkitError]:
+        """The windows of a batch: all of them from what is kept, or all of them decoded."""
+        if self.encoded is not None:
+            rows = [self._try(number, self._kept_sample) for number in numbers]
+            if None not in rows:
+                return rows
+        return [self[number] for number in numbers]
+
+    def _try(self, number: int, read: Callable[[int], dict | None]) -> dict | ToolkitError | None:
         try:
-            return self.sample(number)
+            return read(number)
         except ToolkitError as error:
             return error
 
@@ -141,13 +169,59 @@ class ClipWindows(Dataset):
             stride=int(indices[1] - indices[0]) if len(indices) > 1 else stride,
         )
 
+    def _kept_sample(self, number: int) -> dict | None:
+        """Sample `number` with moments and states, and the condition frame alone; None if not kept.
+
+        A clip that cannot be decoded is not kept, so that its stand-in is found as ever.
+        """
+        place = self.locate(number)
+        sample = place.sample()
+        row = self._row(place, sample)
+        reader = place.data.frames.reader
+        found = self.encoded.read(reader, place.clip, sample, row["caption"], place.indices)
+        if found is None:
+            return None
+        condition = self.encoded.condition_frame(self.seed, self.stream, number, self.window.frames)
+        try:
+            frames = place.data.frames.read(
+                place.clip, sample, place.indices[condition : condition + 1]
+            )
+        except MediaError:
+            return None
+        return {**row, "frames": frames, "kept": found, "replaced": []}
+
     def _read(self, place: Place) -> dict:
         sample = place.sample()
+        frames = place.data.frames.read(place.clip, sample, place.indices)
+        return {**self._row(place, sample), "frames": frames}
+
+    def _row(self, place: Place, sample: Sample) -> dict:
         return {
             "number": place.number,
             "key": place.key,
-            "frames": place.data.frames.read(place.clip, sample, place.indices),
-            "caption": sample.text,
+            "caption": caption_of(sample, self.window.captions),
             "frame_stride": place.stride,
             "fps": place.fps,
         }
+
+
+def caption_of(sample: Sample, captions: str) -> str:
+    """The text that is learned with a clip.
+
+    Args:
+        sample: the clip.
+        captions: "motion" is what moves in it, "stock" what its source says of it; where the source
+            said nothing, that is the empty prompt.
+
+    Raises:
+        InputError: the sample keeps no stock caption.
+    """
+    if captions == MOTION:
+        return sample.text
+    stock = sample.info.get(STOCK_CAPTION)
+    if not isinstance(stock, str):
+        raise InputError(
+            f"clip {sample.key} keeps no stock caption ({STOCK_CAPTION!r} in its JSON); "
+            f"pack the clips again, or pass captions={MOTION}"
+        )
+    return "" if stock == UNKNOWN else stock

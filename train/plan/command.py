@@ -17,6 +17,7 @@ from train.plan.flops import flop_rows, model_flop
 from train.plan.memory import GIB, Knobs, Workload, estimate
 from train.plan.table import lines_of
 from train.precision import choose_precision
+from train.settings import stage_steps
 from train.stage import of_stage, stage_settings
 
 
@@ -155,8 +156,8 @@ def _hours(config: DictConfig, fits: dict[str, Fitting | None]) -> tuple[int, fl
 
 
 def _stage_hours(config: DictConfig, name: str, fit: Fitting) -> float:
-    stage = config.recipe[name]
-    return stage.steps * stage.batch / fit.clips_per_s / 3600
+    clips = stage_steps(config, name) * config.recipe[name].batch
+    return clips / fit.clips_per_s / 3600
 
 
 def _overrides(knobs: dict[str, Knobs]) -> str:

@@ -51,11 +51,10 @@ def load_fixed(windows: ClipWindows, settings: Validation) -> list[FixedClip]:
 
 
 def joined(clips: Sequence[FixedClip]) -> Batch:
-    """The clips as one batch."""
+    """The clips as one batch; they are decoded, nothing of them is kept."""
     parts = [clip.batch for clip in clips]
-    return Batch(
-        **{f.name: _concatenated([getattr(p, f.name) for p in parts]) for f in fields(Batch)}
-    )
+    names = [f.name for f in fields(Batch) if f.name != "kept"]
+    return Batch(**{name: _concatenated([getattr(p, name) for p in parts]) for name in names})
 
 
 def share_of(count: int, share: tuple[int, int]) -> list[tuple[int, bool]]:
