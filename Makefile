@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup setup-vllm assets demo test test-sample test-all test-vllm lint lock bench clean
+.PHONY: help setup setup-vllm assets demo test test-sample test-all test-vllm lint lock bench bench-parts bench-data clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,8 +53,14 @@ lint: setup  ## ruff, mypy on the numerics
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## speed of the parts, beside what this machine can do
+bench: setup  ## speed of training and sampling, beside what this machine can do
+	@$(BIN)/dynamicrafter bench
+
+bench-parts: setup  ## the same of single parts: decoding, measures, metrics, captions
 	@$(BIN)/python -m tests.bench
+
+bench-data: setup  ## clips a second from shards and from the cache of encoded clips
+	@$(BIN)/python -m tests.bench.data
 
 lock: setup  ## resolve the lock files anew from the ranges in pyproject.toml
 	$(BIN)/python environment/lock.py

@@ -48,6 +48,7 @@ VERBS = {
     "eval sensitivity": ("eval.sensitivity", "what FVD sees of spoiled videos, and what not"),
     "eval study": ("eval.study.__main__", "a blind page on which people compare methods"),
     "eval study-score": ("eval.study.score", "what the answers of a study say"),
+    "bench": ("dynamicrafter.bench.command", "how fast training and sampling are here"),
     "report": ("eval.report", "one self-contained HTML page from the run folders"),
 }
 

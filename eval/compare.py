@@ -19,6 +19,7 @@ from dynamicrafter.command import command
 from dynamicrafter.errors import InputError
 from dynamicrafter.tracking import open_run
 from eval import results
+from eval.markup import latex_text, markdown_text
 from eval.metrics.intervals import fvd_difference, paired_difference
 from eval.published import Published, read_published
 from eval.spreadsheet import csv_lines
@@ -118,7 +119,7 @@ def _published(config: DictConfig) -> list[Published]:
     if config.published is None:
         return []
     path = None if config.published == "known" else Path(config.published)
-    return [one for one in read_published(path) if one.benchmark == config.benchmark]
+    return [one for one in read_published(path) if one.benchmark == config.published_benchmark]
 
 
 def _refuse_unlike(methods: Sequence[Evaluated], across_protocols: bool) -> None:
@@ -191,10 +192,12 @@ def _markdown(
     for one in methods:
         found = [_row(one, METRICS[i]) for i in shown]
         cells = [_marked(row, "—", significant, DOUBT) for row in found]
-        lines.append(f"| {_plain(one.name)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown_text(one.name)} | " + " | ".join(cells) + " |")
     lines += ["", f"{DOUBT.strip()} must not be leant on; the evaluation's own page says why."]
-    lines += ["", f"Differences from {_plain(methods[0].name)} on the same inputs:", ""]
-    lines += [f"- {_plain(gap.method)}: {_words(gap)}" for gap in gaps] or [f"- none: {UNPAIRED}"]
+    lines += ["", f"Differences from {markdown_text(methods[0].name)} on the same inputs:", ""]
+    lines += [f"- {markdown_text(gap.method)}: {_words(gap)}" for gap in gaps] or [
+        f"- none: {UNPAIRED}"
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -205,7 +208,7 @@ def _latex(methods: Sequence[Evaluated], table: Sequence[Sequence[Any]]) -> str:
         f"% {_protocols(methods)}",
         r"\begin{tabular}{l" + "r" * len(shown) + "}",
         r"\toprule",
-        "Method & " + " & ".join(_tex(METRICS[i].replace("_", " ")) for i in shown) + r" \\",
+        "Method & " + " & ".join(latex_text(METRICS[i].replace("_", " ")) for i in shown) + r" \\",
         r"\midrule",
     ]
     for one in methods:
@@ -213,7 +216,7 @@ def _latex(methods: Sequence[Evaluated], table: Sequence[Sequence[Any]]) -> str:
         for i in shown:
             text = _marked(_row(one, METRICS[i]), "--", "{:.4g}".format, r"\textsuperscript{?}")
             cells.append(rf"\textbf{{{text}}}" if one.name == best[i] else text)
-        lines.append(_tex(one.name) + " & " + " & ".join(cells) + r" \\")
+        lines.append(latex_text(one.name) + " & " + " & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -308,13 +311,3 @@ def _words(gap: Difference) -> str:
         f"{gap.metric} {gap.value:+.4g} (95 % {gap.low:.4g} to {gap.high:.4g}{test}, "
         f"{gap.count} videos)"
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("|", r"\|").replace("<", "&lt;").split())
-
-
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {character: "\\" + character for character in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in text)

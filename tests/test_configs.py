@@ -36,6 +36,7 @@ NEEDED = {
     "opt_out": ["ids=i"],
     "recaption": ["dataset=d", "run_dir=r"],
     "sweep": ["run=r"],
+    "bench": [],
 }
 WITHOUT_RUN_FOLDER = {"demo", "eval_benchmark", "export_csv", "opt_out", "status", "which_clips"}
 
