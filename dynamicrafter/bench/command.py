@@ -96,4 +96,4 @@ def lines_of(rows: list[dict[str, Any]]) -> list[str]:
         (r["what"], f"{r['value']:.4g}", r["unit"], r["official"], r["goal"], r["beyond"])
         for r in rows
     ]
-    return table_lines([head, *cells], "<>" + "<" * 4)
+    return table_lines([head, *cells], "lrllll")

@@ -89,7 +89,6 @@ def test_without_submitit_the_remedy_is_named(tmp_path, monkeypatch):
 
 
 def test_jobs_of_submitit(tmp_path):
-    pytest.importorskip("submitit")
     jobs = [job(tmp_path, "a", train=WRONG), job(tmp_path, "b", train=FINE)]
     cluster = {"executor": "local", "parameters": {"timeout_min": 1}}
     reasons = launcher("submitit", 1, cluster, tmp_path / "jobs")(jobs)
