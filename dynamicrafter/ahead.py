@@ -1,5 +1,6 @@
-"""Things made in a thread of their own while the last ones are used."""
+"""Things made while the last ones are used: in a thread, or by processes that step back for it."""
 
+import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 READY = 2  # things that are made before they are asked for
+STEP_BACK = 10  # by which the priority of a process that decodes is lowered
 
 
 def ahead(items: Iterable[Item], count: int = READY) -> Iterator[Item]:
@@ -49,3 +51,11 @@ def ahead(items: Iterable[Item], count: int = READY) -> Iterator[Item]:
     finally:
         abandoned.set()
         thread.join()
+
+
+def step_back(worker: int = 0) -> None:
+    """Let this process give way to the one that uses what it makes, where all want the cores.
+
+    For DataLoader's `worker_init_fn`: a GPU waits for the process that starts its kernels.
+    """
+    os.nice(STEP_BACK)

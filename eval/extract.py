@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
-from dynamicrafter.ahead import ahead
+from dynamicrafter.ahead import ahead, step_back
 from dynamicrafter.errors import InputError, MediaError
 from dynamicrafter.features.cache import feature_key, load, store
 from dynamicrafter.features.network import Network, ready_to_travel
@@ -120,6 +120,7 @@ class Features:
             num_workers=self.workers,
             multiprocessing_context="spawn" if self.workers else None,
             collate_fn=list,
+            worker_init_fn=step_back if self.workers else None,
         )
         first = 0
         for rows in loader:

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dynamicrafter import draws
-from dynamicrafter.ahead import ahead
+from dynamicrafter.ahead import ahead, step_back
 from dynamicrafter.assets import load_manifest
 from dynamicrafter.assets.store import location
 from dynamicrafter.features import I3D_ASSET
@@ -107,6 +107,7 @@ def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
         num_workers=arguments.workers,
         multiprocessing_context="spawn",
         persistent_workers=True,
+        worker_init_fn=step_back,
     )
     decoding = rate(loader, lambda part: part)
     fastest = max(ways, key=lambda way: alone[ways.index(way)]["clips_per_s"])
