@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+MOST = 4  # recordings that are kept, of the shapes that were used last
 WARM_UP = 3  # passes before the recording: compilers, autotuners and libraries make their choices
 
 
@@ -28,11 +29,13 @@ class Graphed:
             torch.is_autocast_enabled("cuda"),
             *(None if x is None else (x.shape, x.dtype) for x in inputs),
         )
-        if key not in self._graphs:
-            if self._memory is None:
-                self._memory = torch.cuda.graph_pool_handle()
-            self._graphs[key] = _Recording(self._function, inputs, self._memory)
-        return self._graphs[key](*inputs)
+        if self._memory is None:
+            self._memory = torch.cuda.graph_pool_handle()
+        recording = self._graphs.pop(key, None) or _Recording(self._function, inputs, self._memory)
+        self._graphs[key] = recording  # the newest comes last
+        if len(self._graphs) > MOST:
+            del self._graphs[next(iter(self._graphs))]
+        return recording(*inputs)
 
 
 class _Recording:
