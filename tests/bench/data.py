@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from dynamicrafter.media.encode import encode_mp4
 from dynamicrafter.shards import Sample, write_manifest, write_shard
 from dynamicrafter.shards.manifest import index_name
+from tests.bench.data_growth import growth, raw_rate
 from tests.bench.timing import Row, seconds_in_turn
 from train.data import ClipWindows, EncodedClips, Positions, Window, batches, open_clips
 from train.data.encoded import sides_of, write_rows
@@ -53,8 +54,8 @@ def rows() -> list[Row]:
 
 
 @contextlib.contextmanager
-def synthetic() -> Iterator[Path]:
-    """A shard folder of ten million clips, for as long as the block lasts."""
+def synthetic(shards: int = SHARDS) -> Iterator[Path]:
+    """A shard folder of ten million clips, or fewer, for as long as the block lasts."""
     chance = np.random.default_rng(0)
     coarse = chance.integers(0, 255, (SIZE // 8 + FRAMES, SIZE // 8, 3), np.uint8)
     large = coarse.repeat(8, axis=0).repeat(8, axis=1)
@@ -73,7 +74,7 @@ def synthetic() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entry = write_shard(folder / "x-000000.tar", samples)
-        entries = [entry | {"file": f"x-{number:06d}.tar"} for number in range(SHARDS)]
+        entries = [entry | {"file": f"x-{number:06d}.tar"} for number in range(shards)]
         for other in entries[1:]:
             os.link(folder / entry["file"], folder / other["file"])
             os.link(folder / index_name(entry["file"]), folder / index_name(other["file"]))
@@ -102,7 +103,7 @@ def start(folder: Path, step: int, balance: bool, workers: int = 2) -> dict[str,
 
 def clip_rates(folder: Path) -> tuple[float, float]:
     """Clips a second, by one process: read by position, and decoded from memory alone."""
-    windows = _windows(folder, balance=False)
+    windows = windows_of(folder, balance=False)
     places = [windows.locate(number) for number in range(BATCH * STEPS)]
     samples = [place.sample() for place in places]
 
@@ -125,7 +126,7 @@ def kept_rates(folder: Path) -> tuple[float, float]:
     what is measured is the work of a core and not the disk.
     """
     chance = torch.Generator().manual_seed(0)
-    windows = _windows(folder, balance=False)
+    windows = windows_of(folder, balance=False)
     places = [windows.locate(number) for number in range(BATCH * STEPS)]
     samples = [place.sample() for place in places]
     with tempfile.TemporaryDirectory() as name:
@@ -149,7 +150,8 @@ def kept_rates(folder: Path) -> tuple[float, float]:
     return len(places) / loading, len(places) / reading
 
 
-def _windows(folder: Path, balance: bool) -> ClipWindows:
+def windows_of(folder: Path, balance: bool) -> ClipWindows:
+    """The windows of the joint stage at 256."""
     config = OmegaConf.create(
         {
             "data": str(folder),
@@ -166,16 +168,16 @@ def _windows(folder: Path, balance: bool) -> ClipWindows:
 
 def _first_batch(folder: Path, step: int, balance: bool, workers: int) -> None:
     """The work of `start`'s process."""
-    ready = batches(_windows(folder, balance), Positions(step, step + 1, BATCH), workers)
+    ready = batches(windows_of(folder, balance), Positions(step, step + 1, BATCH), workers)
     keys = next(ready).keys
     at = time.perf_counter()  # of a clock that processes share
     assert len(keys) == BATCH
-    children = [_peak_mib(child.pid) for child in psutil.Process().children()]
-    found = {"at": at, "main_mib": _peak_mib(os.getpid()), "worker_mib": max(children, default=0)}
+    children = [peak_mib(child.pid) for child in psutil.Process().children()]
+    found = {"at": at, "main_mib": peak_mib(os.getpid()), "worker_mib": max(children, default=0)}
     sys.stdout.write(json.dumps(found))
 
 
-def _peak_mib(pid: int) -> int:
+def peak_mib(pid: int) -> int:
     """Largest resident memory; `getrusage` would count what the parent held before the exec."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
@@ -201,6 +203,12 @@ def main() -> None:
         sys.stdout.write(f"one process: {loaded:.1f} clips/s, decoded alone {decoded:.1f}\n")
         kept, alone = kept_rates(folder)
         sys.stdout.write(f"encoded before: {kept:.1f} clips/s, moments alone {alone:.1f}\n")
+        with synthetic(SHARDS // 10) as tenth:
+            for name, found in growth(tenth, folder).items():
+                told = f"{found['clips_per_s']:.1f} clips/s, {found['mib']:.0f} MiB"
+                sys.stdout.write(f"{name} of two sets, one ten times the other: {told}\n")
+    rate, size = raw_rate()
+    sys.stdout.write(f"a film of {size} as it was published: {rate:.2f} clips/s\n")
 
 
 if __name__ == "__main__":
