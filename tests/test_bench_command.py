@@ -3,6 +3,7 @@
 import json
 import subprocess
 import types
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from dynamicrafter.bench.measure import Row, check
 from dynamicrafter.errors import FailedShareError, InputError
 from dynamicrafter.files import read_json
 
-ROW = Row("a pass", 61.5, "%", "≥ 60", details={"seconds": 2.0}).plain()
+ROW = asdict(Row("a pass", 61.5, "%", "≥ 60", details={"seconds": 2.0}))
 
 
 def cases(monkeypatch, results):

@@ -5,7 +5,6 @@
 
 import contextlib
 import gc
-import json
 import math
 import sys
 import time
@@ -15,9 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynamicrafter.bench.measure import PEAK, Row, check, matrix_tflops, peak_gib, seconds
+from dynamicrafter.bench.measure import (
+    FORWARD,
+    PEAK,
+    Row,
+    check,
+    matrix_tflops,
+    peak_gib,
+    print_rows,
+    seconds,
+)
 from dynamicrafter.bench.weights import fill
 from dynamicrafter.diffusion.objective import sample_losses
+from dynamicrafter.features.network import float32_products
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.compiled import channels_last, compile_layers
 from dynamicrafter.model.dropout import keyed_dropout
@@ -31,7 +40,6 @@ from train.plan.memory import Workload, training_pass
 from train.recompute import apply_recompute
 from train.settings import Settings
 
-FORWARD = {256: 4.904, 512: 12.60}  # TFLOP of a forward pass of 16 frames
 SPATIAL = ("image_cross_attention_kv", "spatial", "lambda_alpha")  # of the joint stage
 PREFIX = "model.diffusion_model"  # of the U-Net's names in a whole model
 STEPS = 200  # of the two curves
@@ -146,7 +154,7 @@ def curves() -> list[Row]:
             channels_last(unet)
             compile_layers(unet)
         training = Training(unet, 1, torch.bfloat16 if name == "bf16" else None, (16, 16))
-        with _exact() if name == "fp32" else contextlib.nullcontext():
+        with float32_products() if name == "fp32" else contextlib.nullcontext():
             found[name] = [training.step(number) for number in range(STEPS)]
         del unet, training
         torch.cuda.empty_cache()
@@ -185,19 +193,9 @@ def _recipe_flop(model: int) -> float:
     return training_pass(work, "none").flop / 1e12
 
 
-@contextlib.contextmanager
-def _exact():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
 def main() -> None:
     """Print the rows of one case."""
-    for row in CASES[sys.argv[1]]():
-        sys.stdout.write(json.dumps(row.plain()) + "\n")
-        sys.stdout.flush()
+    print_rows(CASES[sys.argv[1]]())
 
 
 RATES = {256: ("≥ 20", "25", "8.3 (16.4 compiled)"), 512: ("≥ 7.5", "9", "")}

@@ -3,16 +3,14 @@
 `python -m train.bench_cpu tiny-cpu` prints the rows as lines of JSON.
 """
 
-import json
 import math
-import sys
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynamicrafter.animate import Animator, Sampling
-from dynamicrafter.bench.measure import Row, check, matrix_tflops, seconds
+from dynamicrafter.bench.measure import Row, check, matrix_tflops, print_rows, seconds
 from dynamicrafter.bench.weights import fill
 from dynamicrafter.diffusion.objective import sample_losses
 from dynamicrafter.items import Item
@@ -74,8 +72,7 @@ def sample_row(model: AnimationModel, ceiling: float) -> Row:
 
 def main() -> None:
     """Print the rows."""
-    for row in rows():
-        sys.stdout.write(json.dumps(row.plain()) + "\n")
+    print_rows(rows())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Finished stages, kept by all that decides them: what several runs share is trained once.
 
     <store>/trainings.jsonl      a line whenever a run begins, or goes on, to train a stage
-            <key>/work/          the stage's folder while it is trained; whoever holds <key> goes on
-                  stage/         the finished one, renamed from `work`, with digests in store.json
+            <key>/unfinished/    the stage's folder while it is trained; whoever holds <key> goes on
+                  stage/         the finished one, renamed from it, with digests in store.json
 
 The key of a stage is the digest of what decides its weights:
 
@@ -41,7 +41,7 @@ from train.stage import RESULT, stage_model
 from train.validator import SAMPLES
 
 VERSION = 1  # raise it where the same settings come to train something else
-STORED, TRAININGS, WORK, STAGE = "store.json", "trainings.jsonl", "work", "stage"
+STORED, TRAININGS, UNFINISHED, STAGE = "store.json", "trainings.jsonl", "unfinished", "stage"
 # Settings of `train` that do not reach the key as they are, beside `resume_ignores`.
 TOLD_OTHERWISE = (
     "run_dir", "data", "validation", "validate", "model", "recipe", "precision", "device",
@@ -119,7 +119,7 @@ class StageStore:
         A stage that `place`, the run's folder for it, holds half done is gone on with. While it is
         trained, `place` is a link to where that happens.
         """
-        work = self.folder / key / WORK
+        work = self.folder / key / UNFINISHED
         if place.is_symlink():
             place.unlink()
         if place.exists() and not work.exists():
@@ -139,7 +139,7 @@ class StageStore:
 
         `facts`: what to keep beside the digests.
         """
-        work = self.folder / key / WORK
+        work = self.folder / key / UNFINISHED
         files.sweep_temporaries(work)
         paths = sorted(path for path in work.rglob("*") if path.is_file() and path.name != STORED)
         digests = {str(path.relative_to(work)): files.file_digest(path) for path in paths}

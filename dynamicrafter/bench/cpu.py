@@ -3,19 +3,23 @@
 `python -m dynamicrafter.bench.cpu forward-cpu` prints the row as JSON.
 """
 
-import json
 import resource
-import sys
 
 import torch
 
-from dynamicrafter.bench.measure import Row, check, matrix_tflops, relative, seconds
+from dynamicrafter.bench.measure import (
+    FORWARD,
+    Row,
+    check,
+    matrix_tflops,
+    print_rows,
+    relative,
+    seconds,
+)
 from dynamicrafter.bench.weights import fill
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.pretrained import model_config
 from dynamicrafter.model.unet import UNet
-
-FORWARD = 4.904  # TFLOP
 
 
 @torch.no_grad()
@@ -38,19 +42,19 @@ def forward() -> Row:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     details = {
         "seconds": taken,
-        "tflops": FORWARD / taken,
+        "tflops": FORWARD[256] / taken,
         "matrix_tflops": ceiling,
         "peak_gib": peak,
         "threads": torch.get_num_threads(),
     }
-    share = 100 * FORWARD / taken / ceiling
+    share = 100 * FORWARD[256] / taken / ceiling
     what = "256: forward pass on the CPU, float32, share of the matrix rate"
     return Row(what, share, "%", "≥ 60, peak ≤ 8 GiB", details=details)
 
 
 def main() -> None:
     """Print the row."""
-    sys.stdout.write(json.dumps(forward().plain()) + "\n")
+    print_rows([forward()])
 
 
 if __name__ == "__main__":

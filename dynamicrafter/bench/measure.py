@@ -6,10 +6,12 @@ finite, or does not depend on its input, is none.
 """
 
 import fcntl
+import json
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import torch
 from torch import Tensor
 
 PEAK = 989.4  # TFLOP/s: dense bf16 of an H100 or H200 SXM, by its data sheet
+FORWARD = {256: 4.904, 512: 12.60}  # TFLOP of a forward pass of 16 frames, by the model
+DECODE = {256: 9.95, 512: 25.0}  # of their decoding
 SIDE = 8192  # of the matrices of the ceiling
 LOCK = Path(tempfile.gettempdir()) / "dynamicrafter-bench.lock"  # held while anything is timed
 
@@ -34,9 +38,12 @@ class Row:
     official: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+
+def print_rows(rows: Iterable[Row]) -> None:
+    """Print rows as lines of JSON, each as soon as it is there."""
+    for row in rows:
+        sys.stdout.write(json.dumps(asdict(row)) + "\n")
+        sys.stdout.flush()
 
 
 def seconds(work: Callable[[], object], repeats: int, warm_up: int = 2) -> float:

@@ -3,7 +3,6 @@
 `python -m dynamicrafter.bench.sampling CASE` prints the case's rows as lines of JSON.
 """
 
-import json
 import sys
 import time
 
@@ -12,15 +11,23 @@ import torch
 from torch import Tensor
 
 from dynamicrafter.animate import Animator, Sampling
-from dynamicrafter.bench.measure import Row, check, matrix_tflops, peak_gib, relative, seconds
+from dynamicrafter.bench.measure import (
+    DECODE,
+    FORWARD,
+    Row,
+    check,
+    matrix_tflops,
+    peak_gib,
+    print_rows,
+    relative,
+    seconds,
+)
 from dynamicrafter.bench.weights import full_size
 from dynamicrafter.items import Item
 from dynamicrafter.model.animation import AnimationConfig
 from dynamicrafter.model.placement import Placement
 from dynamicrafter.model.pretrained import model_config
 
-FORWARD = {256: 4.904, 512: 12.60}  # TFLOP of a forward pass of 16 frames
-DECODE = {256: 9.95, 512: 25.0}
 STEPS = 50
 
 
@@ -167,9 +174,7 @@ CASES = {
 
 def main() -> None:
     """Print the rows of one case."""
-    for row in CASES[sys.argv[1]]():
-        sys.stdout.write(json.dumps(row.plain()) + "\n")
-        sys.stdout.flush()
+    print_rows(CASES[sys.argv[1]]())
 
 
 if __name__ == "__main__":

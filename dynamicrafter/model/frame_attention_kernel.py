@@ -56,6 +56,18 @@ def _places(frames, positions, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _projections(qkv, token, present, WIDTH: tl.constexpr, HEAD_DIM: tl.constexpr):
+    """Offsets of a tile of one head in qkv and in the result; its queries, keys and values."""
+    channel = tl.program_id(1) * HEAD_DIM + tl.arange(0, HEAD_DIM)
+    mask = present[:, None]
+    offset = token[:, None] * (3 * WIDTH) + channel[None, :]
+    q = tl.load(qkv + offset, mask=mask, other=0.0)
+    k = tl.load(qkv + offset + WIDTH, mask=mask, other=0.0)
+    v = tl.load(qkv + offset + 2 * WIDTH, mask=mask, other=0.0)
+    return offset, token[:, None] * WIDTH + channel[None, :], mask, q, k, v
+
+
+@triton.jit
 def _weights(q, k, place, present, scale, PRECISION: tl.constexpr):
     """Softmax over the frames of the same position, float32 `[ROWS, ROWS]`."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
@@ -77,16 +89,10 @@ def _forward(
     PRECISION: tl.constexpr,
 ):
     present, place, token = _places(frames, positions, ROWS)
-    channel = tl.program_id(1) * HEAD_DIM + tl.arange(0, HEAD_DIM)
-    mask = present[:, None]
-    at = qkv + token[:, None] * (3 * WIDTH) + channel[None, :]
-    q = tl.load(at, mask=mask, other=0.0)
-    k = tl.load(at + WIDTH, mask=mask, other=0.0)
-    v = tl.load(at + 2 * WIDTH, mask=mask, other=0.0)
+    _, place_out, mask, q, k, v = _projections(qkv, token, present, WIDTH, HEAD_DIM)
     weights = _weights(q, k, place, present, scale, PRECISION)
     result = tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
-    to = out + token[:, None] * WIDTH + channel[None, :]
-    tl.store(to, result.to(out.dtype.element_ty), mask=mask)
+    tl.store(out + place_out, result.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -103,13 +109,8 @@ def _backward(
     PRECISION: tl.constexpr,
 ):
     present, place, token = _places(frames, positions, ROWS)
-    channel = tl.program_id(1) * HEAD_DIM + tl.arange(0, HEAD_DIM)
-    mask = present[:, None]
-    offset = token[:, None] * (3 * WIDTH) + channel[None, :]
-    q = tl.load(qkv + offset, mask=mask, other=0.0)
-    k = tl.load(qkv + offset + WIDTH, mask=mask, other=0.0)
-    v = tl.load(qkv + offset + 2 * WIDTH, mask=mask, other=0.0)
-    g = tl.load(grad + token[:, None] * WIDTH + channel[None, :], mask=mask, other=0.0)
+    offset, place_out, mask, q, k, v = _projections(qkv, token, present, WIDTH, HEAD_DIM)
+    g = tl.load(grad + place_out, mask=mask, other=0.0)
     weights = _weights(q, k, place, present, scale, PRECISION)
     to_weights = tl.dot(g, tl.trans(v), input_precision=PRECISION)
     to_scores = weights * (to_weights - tl.sum(weights * to_weights, 1)[:, None]) * scale
