@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import blas, eigvalsh, lapack
 
 from dynamicrafter.errors import InputError
-from eval.metrics.blas import threads_for
+from eval.metrics.blas import SMALL, side_by_side, threads_for
 
 TOLERANCE = 1e-12  # of the traces: rounding that the fast way may add
 UNIT = float(np.finfo(np.float64).eps)  # rounding of a covariance, of its norm
@@ -76,8 +76,10 @@ def _fewer_rows(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Moment:
-    """A covariance, and the norm of what it was summed up from: the measure of its rounding."""
+    """Mean and covariance, and the norm of what it was summed up from, which tells its rounding."""
 
+    mean: np.ndarray
+    rest: np.ndarray  # what rounding took from the mean, where that may show
     covariance: np.ndarray  # its lower triangle, in Fortran's order
     norm: float
 
@@ -132,38 +134,56 @@ def _inverse_trace(factor: np.ndarray) -> float:
 def _moments(
     x: np.ndarray, y: np.ndarray, over_x: int, over_y: int
 ) -> tuple[np.ndarray, _Moment, _Moment]:
-    """Difference of the means and both covariances.
-
-    Means no larger than the spread are taken out of the products, which saves two copies.
-    """
-    mean_x, mean_y = _mean(x), _mean(y)
-    small_x = 2 * len(x) * float(mean_x @ mean_x) <= float(np.vdot(x, x))
-    small_y = 2 * len(y) * float(mean_y @ mean_y) <= float(np.vdot(y, y))
-    if small_x and small_y:
-        return mean_x - mean_y, _moment(x, mean_x, over_x), _moment(y, mean_y, over_y)
-    x, y, shift = centred(x, y)
-    return shift, _moment(x, 0 * mean_x, over_x), _moment(y, 0 * mean_y, over_y)
+    """Difference of the means and both covariances: small ones side by side, a core each."""
+    both = ((x, over_x), (y, over_y))
+    if x.shape[1] >= SMALL:
+        in_x, in_y = (_moment(*one) for one in both)
+    else:
+        in_x, in_y = side_by_side(lambda one: _moment(*one), both)
+    return (in_x.mean - in_y.mean) + (in_x.rest - in_y.rest), in_x, in_y
 
 
-def _moment(x: np.ndarray, mean: np.ndarray, over: int) -> _Moment:
-    """Half of the products is computed; SciPy's BLAS throughout, so that no two of them compete."""
-    products = blas.dsyrk(1 / over, x.T, lower=1)
+def _moment(rows: np.ndarray, over: int) -> _Moment:
+    """A mean no larger than the spread is taken out of the products, which saves a copy."""
+    mean = inside = _mean(rows)
+    rest = np.zeros_like(mean)
+    if 2 * len(rows) * float(mean @ mean) > float(np.vdot(rows, rows)):
+        rows, rest = _less(rows, mean)
+        inside = np.zeros_like(mean)
+    products = _products(rows) / over
     diagonal = np.diagonal(products)
     norm = float(2 * np.vdot(products, products) - diagonal @ diagonal) ** 0.5
-    covariance = blas.dsyr(-len(x) / over, mean, lower=1, a=products, overwrite_a=True)
-    return _Moment(covariance, norm)
+    covariance = blas.dsyr(-len(rows) / over, inside, lower=1, a=products, overwrite_a=True)
+    return _Moment(mean, rest, covariance, norm)
+
+
+def _products(rows: np.ndarray) -> np.ndarray:
+    """Lower triangle of X^T X in Fortran's order; half of the products is computed.
+
+    NumPy lets go of the interpreter for it, so that two sets can be summed at once. Large ones are
+    left to all threads of SciPy's BLAS, since a second BLAS would compete with it.
+    """
+    if rows.shape[1] >= SMALL:
+        return blas.dsyrk(1.0, rows.T, lower=1)
+    return np.triu(rows.T @ rows).T
 
 
 def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows `[n, d]` and `[m, d]` less their means, and the difference of the means `[d]`.
-
-    The mean of what is left is what rounding took from the means: it shows in their difference
-    where they are far larger than the spread. In the rows it is left, for a covariance holds only
-    its square.
-    """
+    """Rows `[n, d]` and `[m, d]` less their means, and the difference of the means `[d]`."""
     mean_x, mean_y = _mean(x), _mean(y)
-    x, y = x - mean_x, y - mean_y
-    return x, y, (mean_x - mean_y) + (_mean(x) - _mean(y))
+    x, rest_x = _less(x, mean_x)
+    y, rest_y = _less(y, mean_y)
+    return x, y, (mean_x - mean_y) + (rest_x - rest_y)
+
+
+def _less(rows: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows less their mean, and the mean of what is left: what rounding took from the mean.
+
+    It shows in a difference of means that are far larger than the spread. In the rows it is left,
+    for a covariance holds only its square.
+    """
+    rows = rows - mean
+    return rows, _mean(rows)
 
 
 def _mean(x: np.ndarray) -> np.ndarray:
