@@ -59,3 +59,10 @@ def step_back(worker: int = 0) -> None:
     For DataLoader's `worker_init_fn`: a GPU waits for the process that starts its kernels.
     """
     os.nice(STEP_BACK)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -31,20 +31,27 @@ SECONDS_OF_DOUBT = 24 * 3600.0  # for which a file of another machine may still 
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
     The file is flushed to the disk before the rename and the folder after it. If the block raises,
     the temporary file is removed and `path` keeps what it held.
+
+    Args:
+        path: the final name.
+        durable: without it nothing is flushed, so a power cut may tear the file: for what carries
+            a checksum and can be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        if durable:
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -89,9 +96,9 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` atomically."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
+    """Write `data` atomically, see `atomic_path`."""
+    with atomic_path(path, durable) as temporary:
         temporary.write_bytes(data)
 
 

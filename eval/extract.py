@@ -9,27 +9,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from dynamicrafter.ahead import ahead, step_back
-from dynamicrafter.errors import InputError, MediaError
+from dynamicrafter.ahead import ahead, cores
+from dynamicrafter.errors import InputError, MediaError, ToolkitError
 from dynamicrafter.features.cache import feature_key, load, store
-from dynamicrafter.features.network import Network, ready_to_travel
+from dynamicrafter.features.network import Network
 from dynamicrafter.files import sha256_bytes, sha256_json
+from dynamicrafter.loaders import loaded
 from dynamicrafter.progress import progress
 from eval.methods import first_of
 from eval.windows import Seen
 
 Compute = Callable[[np.ndarray], np.ndarray]
 
+AUTO = "auto"
 LARGEST_PACK = 2**27  # bytes of the features of a set that are also kept in one file
 
 
 class Features:
     """Features on disk, in `folder`, by content, network and preprocessing."""
 
-    def __init__(self, folder: Path, batch: int, workers: int, device: torch.device):
-        """`batch` videos are seen at a time, decoded by `workers` processes (0: by this one)."""
+    def __init__(self, folder: Path, batch: int, workers: int | str, device: torch.device):
+        """`batch` videos are seen at a time, decoded by `workers` processes, see `decoded`."""
         self.folder = folder
         self.batch = batch
         self.workers = workers
@@ -60,15 +62,16 @@ class Features:
         rows = [[load(self.folder, key) for key in of_window] for of_window in keys]
         waiting = [index for index, found in enumerate(rows) if any(row is None for row in found)]
         with progress(title, len(windows), "videos", start=len(windows) - len(waiting)) as advance:
-            for indices, frames in ahead(self._decoded(windows, waiting)):
+            unseen = [windows[index] for index in waiting]
+            for part, frames in ahead(decoded(unseen, self.batch, self.workers)):
+                indices = [waiting[number] for number in part]
                 for column, network in enumerate(networks):
                     wanted = [n for n, i in enumerate(indices) if rows[i][column] is None]
                     if not wanted:
                         continue
                     names = [windows[indices[n]].key for n in wanted]
-                    for n, row in zip(
-                        wanted, self._see(network, frames[wanted], names), strict=True
-                    ):
+                    needed = frames if len(wanted) == len(frames) else frames[wanted]
+                    for n, row in zip(wanted, self._see(network, needed, names), strict=True):
                         store(self.folder, keys[indices[n]][column], {"features": row})
                         rows[indices[n]][column] = {"features": row}
                 advance(len(indices))
@@ -108,31 +111,38 @@ class Features:
             raise InputError(f"{network.name} gives values that are not finite for {first_of(bad)}")
         return found
 
-    def _decoded(
-        self, windows: Sequence[Seen], indices: Sequence[int]
-    ) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Batches of indices with their frames `[b, t, h, w, 3]`."""
-        if not indices:
-            return
-        loader = DataLoader(
-            _Frames([windows[index] for index in indices]),
-            batch_size=self.batch,
-            num_workers=self.workers,
-            multiprocessing_context="spawn" if self.workers else None,
-            collate_fn=list,
-            worker_init_fn=step_back if self.workers else None,
-        )
-        first = 0
-        for rows in loader:
-            part = indices[first : first + len(rows)]
-            first += len(rows)
-            if failures := [row for row in rows if isinstance(row, str)]:
-                raise InputError(failures[0])
-            yield list(part), ready_to_travel(np.stack(rows), self.device)
+
+def decoded(
+    windows: Sequence[Seen], batch: int, workers: int | str
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Their frames, `batch` windows at a time: the windows' numbers, and uint8 `[b, t, h, w, 3]`.
+
+    Args:
+        windows: of one size.
+        batch: windows at a time.
+        workers: processes that decode, 0 for this one; `auto`: with a GPU all cores but one, which
+            has the network to feed, without one 0.
+
+    Raises:
+        InputError: a window cannot be read; `workers` is no number of processes.
+        MachineError: a process that decodes was killed.
+    """
+    parts = [
+        list(range(first, min(first + batch, len(windows))))
+        for first in range(0, len(windows), batch)
+    ]
+    if workers == AUTO:
+        workers = cores() - 1 if torch.cuda.is_available() else 0
+    if not isinstance(workers, int) or workers < 0:
+        raise InputError(f"workers={workers} is no number of processes; choose one, or {AUTO}")
+    processes = min(workers, len(parts))
+    frames = loaded(_Frames(windows), parts, _stacked, processes, "pass a lower workers or batch")
+    for part, stack in zip(parts, frames, strict=True):
+        yield part, stack.numpy()
 
 
 class _Frames(Dataset):
-    """Index → frames, or in words why not: an exception would lose its type on the way."""
+    """Index → frames, or why not: an exception that is raised would lose its type on the way."""
 
     def __init__(self, windows: Sequence[Seen]):
         self.windows = windows
@@ -140,11 +150,18 @@ class _Frames(Dataset):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> np.ndarray | str:
+    def __getitem__(self, index: int) -> np.ndarray | ToolkitError:
         window = self.windows[index]
         try:
             return window.read()
         except MediaError as error:
-            return f"the video {window.key} cannot be read: {error}"
+            return InputError(f"the video {window.key} cannot be read: {error}")
         except InputError as error:
-            return str(error)
+            return error
+
+
+def _stacked(rows: list[np.ndarray | ToolkitError]) -> torch.Tensor | ToolkitError:
+    """Shared memory takes a tensor to the process that asked for it; an array would be copied."""
+    if errors := [row for row in rows if isinstance(row, ToolkitError)]:
+        return errors[0]
+    return torch.from_numpy(np.stack(rows))

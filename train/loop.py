@@ -17,6 +17,7 @@ from dynamicrafter.command import say
 from dynamicrafter.errors import FailedShareError, ToolkitError
 from dynamicrafter.progress import progress
 from dynamicrafter.ranks import Ranks
+from dynamicrafter.stopping import stop_requests
 from train import parallel
 from train.checkpoints import Checkpoints, Training, read_state, restore
 from train.context import Context
@@ -26,7 +27,6 @@ from train.optimizer import Ema, clip_gradients, gradient_norms, learning_rate, 
 from train.profiling import profiler
 from train.settings import Settings
 from train.step import Step
-from train.stopping import stop_requests
 from train.stopwatch import PHASES, Stopwatch, peak_flops
 from train.validator import Validator
 

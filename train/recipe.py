@@ -28,6 +28,7 @@ from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
 from dynamicrafter.model.pretrained import CONFIG, WEIGHTS, load_model, save_state
 from dynamicrafter.ranks import Ranks, own_device, ranks_here
+from dynamicrafter.stopping import interrupting_signals
 from train import parallel
 from train.context import Context
 from train.data import Clips, Positions, check_batch, open_clips, open_held_out, stage_windows
@@ -52,7 +53,6 @@ from train.stage import (
 )
 from train.stage_store import StageStore, stage_key, validated_as
 from train.step import Fit, Step, choose_compiled
-from train.stopping import interrupting_signals
 from train.validator import open_validator, validation_settings
 
 EMA_FOLDER = "ema"

@@ -19,6 +19,7 @@ from curation.passes.opted_out import read_ids, without_opted_out
 from curation.recipe import as_settings, plain, read_recipe
 from curation.sources import read_clips
 from curation.tables import digest_rows
+from dynamicrafter.ahead import cores
 from dynamicrafter.command import compose, run_in_folder, say
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json, write_json
@@ -110,14 +111,13 @@ def _probe(config: Any, folder: Path) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Cores that this process may use, and the model of the CPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line[:10] == "model name")
     except (OSError, StopIteration):
         pass
-    return {"cores": cores, "cpu": model, "system": f"{platform.system()} {platform.machine()}"}
+    return {"cores": cores(), "cpu": model, "system": f"{platform.system()} {platform.machine()}"}
 
 
 def lines_of(plan: dict[str, Any]) -> list[str]:

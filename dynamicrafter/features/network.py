@@ -83,15 +83,6 @@ def extractor(
     return extract
 
 
-def ready_to_travel(windows: np.ndarray, device: "str | torch.device") -> np.ndarray:
-    """The windows where a GPU can fetch them by itself, several times faster; elsewhere as is."""
-    import torch
-
-    if torch.device(device).type != "cuda":
-        return windows
-    return torch.from_numpy(windows).pin_memory().numpy()
-
-
 def frame_extractor(embed: Callable[[np.ndarray], np.ndarray]) -> Extract:
     """Make a network of single frames take windows: its features get an axis for time.
 

@@ -1,16 +1,15 @@
 """`python -m tests.gpu.features OUT.json`: I3D features from files, and what holds them up.
 
-Three rates in clips of 16 frames a second: the network on windows in memory, in several ways of
+Rates in clips of 16 frames a second: the network on windows in memory, in several ways of
 computing, each with how far its logits stray from plain float32; decoding of mp4 files by worker
-processes; and both together, which should be no less than 0.8 of the slower one alone. Makes its
-own videos. Without the I3D asset the weights are random but fixed: the rates are the same. Without
-a GPU it runs on a few clips, to see that it runs.
+processes, as evaluation does it; and both together, which should be no less than 0.8 of the slower
+one alone. The first clips of a pass, while processes start, do not count; a last rate, of an
+evaluation's features from an empty cache to a full one, counts all. Makes its own videos. Without
+the I3D asset the weights are random but fixed: the rates are the same. Without a GPU it runs on a
+few clips, to see that it runs.
 """
 
 import argparse
-import importlib.util
-import itertools
-import os
 import statistics
 import tempfile
 import time
@@ -20,20 +19,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from dynamicrafter import draws
-from dynamicrafter.ahead import ahead, step_back
+from dynamicrafter.ahead import ahead, cores
 from dynamicrafter.assets import load_manifest
 from dynamicrafter.assets.store import location
 from dynamicrafter.features import I3D_ASSET
 from dynamicrafter.features.i3d import EPSILON, I3D, SIZE, load_i3d
-from dynamicrafter.features.network import Extract, extractor, ready_to_travel
+from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.preprocess import preprocess
 from dynamicrafter.files import write_json
-from dynamicrafter.media.decode import read_frames
 from dynamicrafter.media.encode import encode_mp4
-from dynamicrafter.media.sampling import center_crop
+from eval.extract import Features, decoded
+from eval.windows import VideoFile, Window
 
 FRAMES, STRIDE, SIDE = 16, 3, 256
 RULE = "direct_bilinear_halfpixel"
@@ -58,33 +56,14 @@ WAYS = (
 )
 
 
-class Windows(Dataset):
-    """Windows of the videos in turn, read as evaluation reads them."""
-
-    def __init__(self, videos: list[Path], count: int):
-        self.videos = videos
-        self.count = count
-        self.by_path = importlib.util.find_spec("decord") is not None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 `[16, 256, 256, 3]`."""
-        path = self.videos[index % len(self.videos)]
-        wanted = range(0, FRAMES * STRIDE, STRIDE)
-        source = path if self.by_path else path.read_bytes()
-        return center_crop(read_frames(source, wanted), (SIDE, SIDE))
-
-
 def main() -> None:
     """Measure, print the rates and write them."""
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.features", description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, default=2048 if cuda else 4, help="to decode")
+    parser.add_argument("--clips", type=int, default=4096 if cuda else 4, help="to decode")
     parser.add_argument("--batch", type=int, default=16 if cuda else 1)
-    parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
+    parser.add_argument("--workers", type=int, default=max(1, cores() - 1))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), arguments, "cuda" if cuda else "cpu")
@@ -100,20 +79,13 @@ def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
     windows = np.stack([frames(video, FRAMES) for video in range(2 * batch)])
     rounds = 10 if device == "cuda" else 1
     alone = [compare(way, model, device, windows, batch, rounds) for way in ways]
-    data = Windows(make_videos(folder), arguments.clips)
-    loader = DataLoader(
-        data,
-        batch,
-        num_workers=arguments.workers,
-        multiprocessing_context="spawn",
-        persistent_workers=True,
-        worker_init_fn=step_back,
-    )
-    decoding = rate(loader, lambda part: part)
+    videos = make_videos(folder)
+    clips = [window(videos, index) for index in range(arguments.clips)]
+    decoding = rate(clips, batch, arguments.workers, lambda part: part)
     fastest = max(ways, key=lambda way: alone[ways.index(way)]["clips_per_s"])
     together = []
     for way in dict.fromkeys((PLAIN, fastest)):
-        both = rate(loader, ready(way, model, device, batch))
+        both = rate(clips, batch, arguments.workers, ready(way, model, device, batch))
         network_rate = alone[ways.index(way)]["clips_per_s"]
         together.append(
             {
@@ -130,10 +102,10 @@ def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
         "batch": batch,
         "clips": arguments.clips,
         "workers": arguments.workers,
-        "decoder": "decord" if data.by_path else "PyAV",
         "network": alone,
         "decoding_clips_per_s": decoding,
         "together": together,
+        "evaluation_clips_per_s": evaluation_rate(clips, folder, arguments, model, device),
         "bar": BAR,
     }
 
@@ -183,14 +155,36 @@ def compare(
     }
 
 
-def rate(loader: DataLoader, work: Callable[[np.ndarray], object]) -> float:
-    """Clips a second from files through `work`, in the second pass: the workers then run."""
-    for part in itertools.islice(loader, 2):
-        work(part.numpy())
+def window(videos: list[Path], index: int) -> Window:
+    """Number `index`: of the videos in turn, each a window of its own for the cache."""
+    video = VideoFile(videos[index % len(videos)])
+    return Window(str(index), video, 0, FRAMES, STRIDE, (SIDE, SIDE), fps=8 + index)
+
+
+def rate(
+    clips: list[Window], batch: int, workers: int, work: Callable[[np.ndarray], object]
+) -> float:
+    """Clips a second from files through `work`, once each process has delivered a batch."""
+    counted, began = 0, 0.0
+    for number, (_, frames) in enumerate(ahead(decoded(clips, batch, workers))):
+        work(frames)
+        if number >= workers:
+            counted += len(frames)
+        else:
+            began = time.perf_counter()
+    return counted / (time.perf_counter() - began)
+
+
+def evaluation_rate(
+    clips: list[Window], folder: Path, arguments: argparse.Namespace, model: I3D, device: str
+) -> float:
+    """Clips a second of an evaluation: digests, processes, features, and the cache filled."""
+    network = Network("i3d", "bench", RULE, lambda _: ready(PLAIN, model, device, arguments.batch))
+    store = Features(folder / "cache", arguments.batch, arguments.workers, torch.device(device))
     began = time.perf_counter()
-    for part in ahead(ready_to_travel(part.numpy(), DEVICE) for part in loader):
-        work(part)
-    return len(loader.dataset) / (time.perf_counter() - began)
+    found = store.of(clips, [network], "evaluation")["i3d"]
+    assert len(found) == len(clips)
+    return len(clips) / (time.perf_counter() - began)
 
 
 def make_videos(folder: Path, count: int = 8) -> list[Path]:
@@ -228,14 +222,13 @@ def report(result: dict) -> str:
         for row in result["network"]
     ]
     decoding = result["decoding_clips_per_s"]
-    lines.append(
-        f"decoding ({result['decoder']}, {result['workers']} workers): {decoding:.1f} clips/s"
-    )
+    lines.append(f"decoding ({result['workers']} workers): {decoding:.1f} clips/s")
     lines += [
         f"together, {row['way']}: {row['clips_per_s']:.1f} clips/s, bottleneck "
         f"{row['bottleneck']}, {row['of_the_slower_alone']:.2f} of it alone (bar {result['bar']})"
         for row in result["together"]
     ]
+    lines.append(f"an evaluation, all counted: {result['evaluation_clips_per_s']:.1f} clips/s")
     return "\n".join(lines)
 
 

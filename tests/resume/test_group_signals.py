@@ -6,10 +6,10 @@ import time
 
 import pytest
 
+from dynamicrafter.stopping import SIGNALS, kept_from_children
 from tests.commands.kills import start
 from tests.resume.in_process import SMALLER, assert_one_line, checkpoints_of, names
 from tests.train.small_runs import arguments
-from train.stopping import SIGNALS, kept_from_children
 
 pytestmark = pytest.mark.slow
 

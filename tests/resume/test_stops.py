@@ -10,6 +10,7 @@ import torch
 
 from dynamicrafter import files
 from dynamicrafter.model.names import parameter_group
+from dynamicrafter.stopping import SIGNALS
 from tests.commands.runner import partials, run_until
 from tests.resume.in_process import (
     SMALLER,
@@ -23,7 +24,6 @@ from tests.train.small_runs import arguments, assert_same_training, stage, state
 from train import recipe
 from train.journal import read_rows
 from train.step import Step
-from train.stopping import SIGNALS
 from train.validator import Validator
 from train.which_clips import clips_of_step
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from train.stopping import SIGNALS, stop_requests
+from dynamicrafter.stopping import SIGNALS, stop_requests
 
 
 @pytest.fixture(autouse=True)

@@ -1,26 +1,18 @@
 """Windows → batches: which sample numbers a rank sees in a step, decoded by worker processes."""
 
-import contextlib
-import multiprocessing
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.util import Finalize
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from dynamicrafter.errors import InputError, MachineError, ToolkitError
+from dynamicrafter.errors import InputError, ToolkitError
+from dynamicrafter.loaders import loaded
 from train.data.encoded import Kept
 from train.data.windows import ClipWindows
-from train.stopping import kept_from_children
-
-Value = TypeVar("Value")
 
 PREFETCHED = 3  # batches that each worker holds ready
+TOO_MUCH = "pass a lower loader_workers or keep_decoded"  # where memory does not suffice
 
 
 @dataclass(frozen=True)
@@ -133,92 +125,7 @@ def batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterato
         MachineError: while iterating, a loader process was killed.
     """
     check_batch(windows, positions.batch)
-    return loaded(windows, positions, _collate, workers, PREFETCHED)
-
-
-def loaded(
-    dataset: Dataset,
-    positions: Iterable[list[int]],
-    collate: Callable[[list], Value | ToolkitError],
-    workers: int,
-    prefetched: int,
-) -> Iterator[Value]:
-    """What `workers` processes (0: this one) make of a data set, `prefetched` ready in each.
-
-    Args:
-        dataset: indexed by numbers; may give errors as items.
-        positions: a list of numbers for each thing that is yielded.
-        collate: makes a thing of items; may give an error, which is raised here.
-        workers: processes.
-        prefetched: things that each holds ready.
-
-    Raises:
-        ToolkitError: one that was given.
-        MachineError: a loader process was killed.
-    """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=positions,
-        collate_fn=collate,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=prefetched if workers else None,
-        pin_memory=torch.cuda.is_available(),
-    )
-    others = multiprocessing.active_children()
-    with _own_child_signal(), kept_from_children():
-        ready = iter(loader)
-    _end_with_this_process([one for one in multiprocessing.active_children() if one not in others])
-    while (batch := _next(ready)) is not None:
-        if isinstance(batch, ToolkitError):
-            raise batch
-        yield batch
-
-
-def _next(ready: Iterator[Value | ToolkitError]) -> Value | ToolkitError | None:
-    try:
-        return next(ready, None)
-    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
-        # Of the latter three one comes where a worker dies while a batch is being taken from it.
-        said = str(error)
-        told = "DataLoader worker" in said and "exited unexpectedly" in said
-        if isinstance(error, RuntimeError) and not told:
-            raise
-        raise MachineError(
-            "a loader process was killed, likely for want of memory or of shared memory "
-            "(/dev/shm); pass a lower loader_workers or keep_decoded"
-        ) from None
-
-
-@contextlib.contextmanager
-def _own_child_signal() -> Iterator[None]:
-    """Keep torch from raising the death of a worker wherever this process happens to be.
-
-    Its handler of SIGCHLD would end a training step in the middle; without it, the death shows
-    when the next batch is asked for.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _end_with_this_process(workers: list) -> None:
-    """Kill workers that still live when this process ends.
-
-    Python would send them SIGTERM, which they never see, and wait for their end for ever.
-    """
-    if workers:
-        Finalize(None, _kill, (workers,), exitpriority=0)
-
-
-def _kill(workers: list) -> None:
-    for worker in workers:
-        worker.kill()
+    return loaded(windows, positions, _collate, workers, TOO_MUCH, PREFETCHED)
 
 
 def _collate(rows: list[dict | ToolkitError]) -> Batch | ToolkitError:

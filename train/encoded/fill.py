@@ -27,13 +27,14 @@ from torch.utils.data import Dataset
 from dynamicrafter import files
 from dynamicrafter.command import say
 from dynamicrafter.errors import MediaError, ToolkitError
+from dynamicrafter.loaders import loaded
 from dynamicrafter.model.animation import AnimationModel
 from dynamicrafter.progress import progress
 from dynamicrafter.ranks import Ranks
 from train import parallel
 from train.data import ClipWindows, EncodedClips, Place
 from train.data.encoded import FILLED, FINGERPRINT, is_there, sides_of, write_rows
-from train.data.loader import loaded
+from train.data.loader import TOO_MUCH
 from train.data.windows import caption_of
 from train.encoded.frozen import frame_moments, frames_per_call, prompt_states, prompts_per_call
 from train.holding import held
@@ -191,7 +192,7 @@ def _fill(
     positions = [[number] for number in range(count)]
     known: set[str] = set()
     with _progress(encoded, count, ranks) as advance:
-        for (whole,) in loaded(work, positions, _alone, workers, prefetched=1):
+        for (whole,) in loaded(work, positions, _alone, workers, TOO_MUCH, prefetched=1):
             if whole is not None and whole.frames is not None:
                 write_rows(whole.path, _clip_moments(model, whole.frames), whole.sides)
             for text in {whole.caption, ""} - known if whole is not None else ():

@@ -1,0 +1,108 @@
+"""Things made of a data set by processes of their own, which outlive no one and stop for nobody."""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.util import Finalize
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dynamicrafter.ahead import step_back
+from dynamicrafter.errors import MachineError, ToolkitError
+from dynamicrafter.stopping import kept_from_children
+
+Value = TypeVar("Value")
+
+PREFETCHED = 2  # things that each process holds ready
+
+
+def loaded(
+    dataset: Dataset,
+    positions: Iterable[list[int]],
+    collate: Callable[[list], Value | ToolkitError],
+    workers: int,
+    remedy: str,
+    prefetched: int = PREFETCHED,
+) -> Iterator[Value]:
+    """What `workers` processes (0: this one) make of a data set, `prefetched` ready in each.
+
+    Args:
+        dataset: indexed by numbers; may give errors as items.
+        positions: a list of numbers for each thing that is yielded.
+        collate: makes a thing of items; may give an error, which is raised here.
+        workers: processes; they give way to others that want the cores, see `step_back`.
+        remedy: what to do where they need too much memory, for the message.
+        prefetched: things that each holds ready.
+
+    Raises:
+        ToolkitError: one that was given.
+        MachineError: a loader process was killed.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=positions,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=prefetched if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=step_back if workers else None,
+    )
+    others = multiprocessing.active_children()
+    with _own_child_signal(), kept_from_children():
+        ready = iter(loader)
+    _end_with_this_process([one for one in multiprocessing.active_children() if one not in others])
+    while (batch := _next(ready, remedy)) is not None:
+        if isinstance(batch, ToolkitError):
+            raise batch
+        yield batch
+
+
+def _next(ready: Iterator[Value | ToolkitError], remedy: str) -> Value | ToolkitError | None:
+    try:
+        return next(ready, None)
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        # Of the latter three one comes where a worker dies while a batch is being taken from it.
+        said = str(error)
+        told = "DataLoader worker" in said and "exited unexpectedly" in said
+        if isinstance(error, RuntimeError) and not told:
+            raise
+        raise MachineError(
+            "a loader process was killed, likely for want of memory or of shared memory "
+            f"(/dev/shm); {remedy}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _own_child_signal() -> Iterator[None]:
+    """Keep torch from raising the death of a worker wherever this process happens to be.
+
+    Its handler of SIGCHLD would end a training step in the middle; without it, the death shows
+    when the next batch is asked for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _end_with_this_process(workers: list) -> None:
+    """Kill workers that still live when this process ends.
+
+    Python would send them SIGTERM, which they never see, and wait for their end for ever.
+    """
+    if workers:
+        Finalize(None, _kill, (workers,), exitpriority=0)
+
+
+def _kill(workers: list) -> None:
+    for worker in workers:
+        worker.kill()
