@@ -36,7 +36,6 @@ from eval.windows import VideoFile, Window
 FRAMES, STRIDE, SIDE = 16, 3, 256
 RULE = "direct_bilinear_halfpixel"
 BAR = 0.8
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
