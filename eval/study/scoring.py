@@ -9,12 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import files
 from dynamicrafter.command import say
 from dynamicrafter.errors import InputError
 from dynamicrafter.statistics import wilson_interval
+from dynamicrafter.tracking import open_run
 from eval.study import tables
 from eval.study.answers import Returned, answer_files, read_answers, read_key
 from eval.study.groups import Group, score
@@ -74,6 +75,10 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     files.write_text(folder / "study.html", tables.as_page(result, groups))
     for remark in result["remarks"]:
         say(f"note: {remark}")
+    plain = OmegaConf.to_container(config, resolve=True)
+    with open_run(config.tracking, folder, "study", plain) as tracked:
+        tracked.table("study", tables.HEADER, tables.number_rows(groups))
+        tracked.table("remarks", ("remark",), [(remark,) for remark in result["remarks"]])
     return {
         "participants": len(returned.participants),
         "answers": len(returned.answers),

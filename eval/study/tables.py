@@ -19,7 +19,12 @@ Table = tuple[str, list[Column], list[list[Any]]]
 
 
 def as_csv(groups: Sequence[Group]) -> str:
-    """A row for each number; shares and rates from 0 to 1."""
+    """A line for each number."""
+    return csv_lines(HEADER, number_rows(groups))
+
+
+def number_rows(groups: Sequence[Group]) -> list[tuple]:
+    """A row under `HEADER` for each number; shares and rates from 0 to 1."""
     rows = []
     for group in groups:
         who = (group.name, group.participants)
@@ -38,7 +43,7 @@ def as_csv(groups: Sequence[Group]) -> str:
         for one in group.agreement:
             rows.append((*who, "alpha", one.aspect, " ".join(one.methods), None, one.alpha, None,
                          one.answers, None, None, one.low, one.high))  # fmt: skip
-    return csv_lines(HEADER, rows)
+    return rows
 
 
 def as_markdown(result: dict[str, Any], groups: Sequence[Group]) -> str:

@@ -67,12 +67,13 @@ def make_methods(root: Path, count: int, methods: int = 3, size: int = 64) -> di
 
 
 def config_for(name: str, **settings: object) -> DictConfig:
-    """A command's config without Hydra's own parts."""
+    """A command's config without Hydra's own parts; nothing is tracked unless asked for."""
     own = OmegaConf.load(CONF / f"{name}.yaml")
     shared = OmegaConf.load(CONF / "command.yaml")
     for part in (own, shared):
         part.pop("defaults")
     shared.pop("hydra")
+    shared.tracking = OmegaConf.load(CONF / "tracking" / "disabled.yaml")
     return OmegaConf.merge(shared, own, settings)
 
 

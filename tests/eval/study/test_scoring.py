@@ -4,12 +4,12 @@ import csv
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.files import read_json
 from eval.study import scoring
-from tests.eval.study.folders import config_for
+from tests.eval.study.folders import CONF, config_for
 from tests.eval.study.made_answers import fail_checks, filled, make_key, send
 
 
@@ -59,6 +59,20 @@ def test_all_numbers_with_and_without_those_who_failed_a_check(two):
             assert (one["wins"], one["losses"], one["ties"]) == (17, counts["y"], 1)
         assert group["strengths"] == []  # of two methods the win rate says it all
     assert any("1 of 4 participants failed" in remark for remark in result["remarks"])
+
+
+def test_every_number_reaches_wandb(two):
+    config = score_config(two)
+    config.tracking = OmegaConf.load(CONF / "tracking" / "offline.yaml")
+    scoring.run(config, two / "scores")
+    (path,) = (two / "scores").glob("wandb/offline-run-*/files/media/table/study_*.json")
+    logged = read_json(path)
+    with (two / "scores" / "scores.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert len(logged["data"]) == len(written) > 0
+    for row, line in zip(logged["data"], written, strict=True):
+        found = dict(zip(logged["columns"], row, strict=True))
+        assert {name: "" if one is None else str(one) for name, one in found.items()} == line
 
 
 def test_csv_and_markdown_say_the_same_with_their_counts(two):
