@@ -1,12 +1,13 @@
 """Dropout whose masks are a function of the sample, not of the batch around it.
 
-A mask comes from a hash of (the sample's key, the layer, the element): the same on every rank, in
+A mask comes from a hash of (the sample's key, the layer's, the element): the same on every rank, in
 every micro-batch, and once more where a layer is recomputed in the backward pass. So no generator's
 state is kept anywhere. Outside `keyed_dropout` it is PyTorch's own dropout.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from dynamicrafter import draws
 
-GOLDEN = 0x9E3779B1 - 2**32  # odd, about 2^32 / golden ratio: neighbours land far apart
 ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None))  # "lowbias32" of C. Wellons
 
 
@@ -24,7 +24,9 @@ class Dropout(nn.Module):
     def __init__(self, p: float):
         super().__init__()
         self.p = p
-        self.keys: Tensor | None = None  # int32 [b, 2], set by `keyed_dropout`
+        # Both are set by `keyed_dropout`, int32: of the samples [b, 2], of this layer [2].
+        self.keys: Tensor | None = None
+        self.salt: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n, ...]` → the same; n is a multiple of the number of keys, a sample's rows together.
@@ -33,9 +35,10 @@ class Dropout(nn.Module):
         """
         if not self.training or self.p == 0:
             return x
-        if self.keys is None:
+        if self.keys is None or self.salt is None:
             return F.dropout(x, self.p)
-        kept = _uniform_bits(self.keys, x.numel() // len(self.keys)) >= round(self.p * 2**31)
+        bits = _uniform_bits(self.keys ^ self.salt, x.numel() // len(self.keys))
+        kept = bits >= round(self.p * 2**31)
         return x * (kept.view(x.shape) / (1 - self.p)).to(x.dtype)
 
 
@@ -51,24 +54,47 @@ def keyed_dropout(
         name: of the draw (`dynamicrafter.draws`).
         numbers: the global sample numbers of the batch, in its order.
     """
-    layers = {n: m for n, m in module.named_modules() if isinstance(m, Dropout) and m.p > 0}
     device = next(module.parameters()).device
+    layers = _salted(module, device)
+    keys = _words([draws.key(seed, n, name) for n in numbers], device)
     try:
-        for place, layer in layers.items():
-            keys = [draws.key(seed, n, f"{name}/{place}") for n in numbers]
-            words = [[_signed(key), _signed(key >> 32)] for key in keys]
-            layer.keys = torch.tensor(words, dtype=torch.int32).to(device)
+        for layer, salt in layers:
+            layer.keys, layer.salt = keys, salt
         yield
     finally:
-        for layer in layers.values():
-            layer.keys = None
+        for layer, _ in layers:
+            layer.keys = layer.salt = None
+
+
+def _salted(module: nn.Module, device: torch.device) -> list[tuple[Dropout, Tensor]]:
+    """The layers that take part, each with a key made of its name; found once a module."""
+    known, layers = _found.get(module, (None, []))
+    if known != device:
+        named = [(n, m) for n, m in module.named_modules() if isinstance(m, Dropout) and m.p > 0]
+        salts = _words([draws.key(0, 0, place) for place, _ in named], device)
+        layers = [(layer, salt.clone()) for (_, layer), salt in zip(named, salts, strict=True)]
+        _found[module] = device, layers
+    return layers
+
+
+_found: WeakKeyDictionary[nn.Module, tuple[torch.device, list[tuple[Dropout, Tensor]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _words(keys: Sequence[int], device: torch.device) -> Tensor:
+    """The low 64 bits of keys: int32 `[n, 2]`."""
+    words = [[_signed(key), _signed(key >> 32)] for key in keys]
+    return torch.tensor(words, dtype=torch.int32).view(-1, 2).to(device)
 
 
 def _uniform_bits(keys: Tensor, count: int) -> Tensor:
     """Uniform integers in [0, 2^31) for `count` elements of each key: int32 `[b, count]`."""
     first, second = keys[:, :1], keys[:, 1:]
     index = torch.arange(count, dtype=torch.int32, device=keys.device)
-    return _hash(_hash(index * GOLDEN ^ first) ^ second) & 0x7FFFFFFF
+    # No product before the key comes in: the compiler would make it part of its addresses, where
+    # numbers do not wrap around at 32 bits.
+    return _hash(_hash(index ^ first) ^ second) & 0x7FFFFFFF
 
 
 def _hash(x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """`python -m tests.gpu.kernels`: the Triton kernels beside PyTorch in float64, on odd sizes too.
 
+And masks of dropout in compiled layers beside those of eager ones: no element may differ.
+
 Runs on a GPU, or slowly without one where Triton is there: TRITON_INTERPRET=1.
 """
 
@@ -8,8 +10,10 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dynamicrafter.model import frame_attention, sampling_kernels
+from dynamicrafter.model.dropout import Dropout, keyed_dropout
 from dynamicrafter.model.frame_attention_kernel import backward, forward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,7 +27,7 @@ def main() -> None:
     """Print each error; exit with 1 if one is too large."""
     failed = False
     for dtype, limit in LIMITS.items():
-        for name, error in (*norms(dtype), *gates(dtype), *attentions(dtype)):
+        for name, error in (*norms(dtype), *gates(dtype), *attentions(dtype), *masks(dtype)):
             failed |= not error < limit
             print(f"{error:.2e} of {limit:.0e}  {dtype}  {name}")  # noqa: T201
     sys.exit(int(failed))
@@ -67,6 +71,19 @@ def attentions(dtype: torch.dtype) -> Iterator[tuple[str, float]]:
             yield f"its gradient, {name}", apart(backward(grad, qkv, heads, 64), exact.grad)
 
 
+def masks(dtype: torch.dtype) -> Iterator[tuple[str, float]]:
+    """Share of elements that a compiled layer drops and an eager one keeps, or the other way."""
+    for clips, channels, side in ((1, 640, 8), (2, 64, 5), (1, 32, 3)):
+        layer = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), Dropout(0.1)).to(DEVICE, dtype)
+        x = normal(4 * clips, channels, side, side).to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        with keyed_dropout(layer, 0, "x", range(clips)):
+            expected, found = layer(x), torch.compile(layer, dynamic=False)(x)
+            found.sum().backward()
+        differ = ((expected == 0) != (found == 0)).double().mean()
+        yield f"masks of {clips} clips, {channels} channels, side {side}", float(differ)
+
+
 def normal(*shape: int) -> torch.Tensor:
     """Random values, anew at each call."""
     return torch.randn(shape, device=DEVICE)
@@ -74,7 +91,7 @@ def normal(*shape: int) -> torch.Tensor:
 
 def apart(found: torch.Tensor, exact: torch.Tensor) -> float:
     """Relative L2 difference."""
-    return float((found.double() - exact).norm() / exact.norm())
+    return float(((found.double() - exact).norm() / exact.norm()).detach())
 
 
 if __name__ == "__main__":

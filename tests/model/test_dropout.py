@@ -53,7 +53,7 @@ def test_the_share_is_right_and_the_rest_is_scaled_up(p):
 
 
 def test_a_mask_is_the_hash_of_the_samples_key_and_the_elements_place():
-    """Against the same hash in whole numbers without sign."""
+    """Against the same hash in whole numbers without sign: of the sample's key and the layer's."""
 
     def lowbias32(x):
         x = (x ^ x >> 16) * 0x7FEB352D & WORD
@@ -61,9 +61,9 @@ def test_a_mask_is_the_hash_of_the_samples_key_and_the_elements_place():
         return x ^ x >> 16
 
     for number in (0, 5, 10**9):
-        key = draws.key(3, number, "stage/dropout/first")
+        key = draws.key(3, number, "stage/dropout") ^ draws.key(0, 0, "first")
         low, high = key & WORD, key >> 32 & WORD
-        bits = [lowbias32(lowbias32(i * 0x9E3779B1 & WORD ^ low) ^ high) for i in range(300)]
+        bits = [lowbias32(lowbias32(i ^ low) ^ high) for i in range(300)]
         expected = [(word & 2**31 - 1) >= 2**31 // 4 for word in bits]
         assert kept([number], (300,))[0].tolist() == expected
 
@@ -121,6 +121,16 @@ def test_in_bf16_the_mask_is_the_same():
         found = pair.first(x)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found != 0, kept([5, 9]))
+
+
+def test_a_second_place_in_another_module_is_another_layer():
+    pair = Pair(0.25)
+    outer = nn.Sequential(pair)
+    with keyed_dropout(pair, 3, "stage/dropout", [5]):
+        inside = pair.first(torch.ones(1, 10_000)) != 0
+    with keyed_dropout(outer, 3, "stage/dropout", [5]):
+        assert abs(correlation(inside, pair.first(torch.ones(1, 10_000)) != 0, 0.25)) < SIGMAS
+    assert torch.equal(inside, kept([5]))
 
 
 def test_outside_it_is_pytorchs_own():
