@@ -3,7 +3,6 @@
 `python -m train.bench CASE` prints the case's rows as lines of JSON; the cases: `CASES` below.
 """
 
-import contextlib
 import gc
 import math
 import sys
@@ -35,6 +34,7 @@ from dynamicrafter.model.placement import LOWERED_LAYERS
 from dynamicrafter.model.pretrained import model_config
 from dynamicrafter.model.unet import UNet
 from dynamicrafter.ranks import Ranks
+from train.graphed import GraphedGradients
 from train.optimizer import clip_gradients, gradient_norms, make_optimizer
 from train.plan.memory import Workload, training_pass
 from train.recompute import apply_recompute
@@ -42,7 +42,8 @@ from train.settings import Settings
 
 SPATIAL = ("image_cross_attention_kv", "spatial", "lambda_alpha")  # of the joint stage
 PREFIX = "model.diffusion_model"  # of the U-Net's names in a whole model
-STEPS = 200  # of the two curves
+STEPS = 200  # of the curves
+NOISE = 2e-3  # of a loss in bf16, relative
 
 
 @dataclass
@@ -52,12 +53,16 @@ class Training:
     Attributes:
         unet: on the GPU, fp32 master weights.
         batch: clips of a step.
+        precision: of products and convolutions; None for float32.
+        side: of the latents.
+        recorded: forward and backward pass are one CUDA graph, as in training that is compiled.
     """
 
     unet: UNet
     batch: int
     precision: torch.dtype | None = torch.bfloat16
     side: tuple[int, int] = (32, 32)
+    recorded: bool = True
 
     def __post_init__(self) -> None:
         named = self.unet.named_parameters(prefix=PREFIX)
@@ -65,6 +70,7 @@ class Training:
         self.settings = Settings(name="bench", steps=STEPS, batch=self.batch, learning_rate=1e-5)
         self.optimizer = make_optimizer(self.trained, self.settings)
         self.norms: dict[str, float] = {}
+        self.graphed = GraphedGradients(self.losses, list(self.trained.values()))
 
     def clips(self, number: int) -> tuple[Tensor, ...]:
         """Inputs and target of step `number`."""
@@ -82,18 +88,32 @@ class Training:
 
     def step(self, number: int) -> float:
         """One optimizer step as the loop takes it; returns the loss."""
-        *given, target = self.clips(number)
+        inputs = self.clips(number)
         numbers = range(number * self.batch, (number + 1) * self.batch)
-        low = torch.autocast("cuda", self.precision or torch.bfloat16, enabled=bool(self.precision))
         with keyed_dropout(self.unet, 0, "bench/dropout", numbers):
-            with low:
-                loss = sample_losses(self.unet(*given), target).mean()
-            loss.backward()
+            if self.recorded:
+                loss = self.graphed(inputs, 1 / self.batch).mean()
+            else:
+                loss = self.losses(*inputs).mean()
+                loss.backward()
         self.norms = gradient_norms(self.trained, Ranks())
         clip_gradients(self.trained, self.norms[""], self.settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
+
+    def losses(self, *inputs: Tensor) -> Tensor:
+        """Of each clip, `[b]`."""
+        *given, target = inputs
+        low = torch.autocast("cuda", self.precision or torch.bfloat16, enabled=bool(self.precision))
+        with low:
+            return sample_losses(self.unet(*given), target)
+
+    def plain_loss(self, number: int) -> float:
+        """The loss of a step before it is taken, without gradient and recording."""
+        numbers = range(number * self.batch, (number + 1) * self.batch)
+        with torch.no_grad(), keyed_dropout(self.unet, 0, "bench/dropout", numbers):
+            return self.losses(*self.clips(number)).mean().item()
 
 
 def speeds(model: int) -> Iterator[Row]:
@@ -101,7 +121,7 @@ def speeds(model: int) -> Iterator[Row]:
     if model == 512:
         yield speed(model, 3, False, "init_attn", RATES[model])
         return
-    yield speed(model, 8, False, "init_attn", RATES[model])
+    yield speed(model, 8, False, "input_blocks.1.0", RATES[model])
     yield speed(model, 8, False, "full", ("", "", ""))
     yield speed(model, 8, True, "none", ("", "", ""))
 
@@ -112,10 +132,10 @@ def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) ->
     torch.cuda.empty_cache()
     unet = _unet(model, recipe)
     channels_last(unet)
+    training = Training(unet, batch, side=(32, 32) if model == 256 else (40, 64))
+    expected = training.plain_loss(0)
     compile_layers(unet)
     apply_recompute(unet, recompute)
-    side = (32, 32) if model == 256 else (40, 64)
-    training = Training(unet, batch, side=side)
     torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     losses = [training.step(0)]
@@ -124,6 +144,7 @@ def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) ->
     taken = seconds(lambda: losses.append(training.step(next(numbers))), 8)
     check(all(math.isfinite(loss) and loss > 0 for loss in losses), f"losses {losses}")
     check(len(set(losses)) == len(losses), "losses do not depend on the clips")
+    check(abs(losses[0] / expected - 1) < NOISE, f"{losses[0]} compiled, {expected} eager")
     check(all(norm > 0 for norm in training.norms.values()), "a group has no gradient")
     flop = 3 * FORWARD[model]
     if recipe:
@@ -145,31 +166,37 @@ def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) ->
     return Row(what, rate, "clips/s", *goals, details=details)
 
 
-def curves() -> list[Row]:
-    """The loss of the same steps in plain float32 and as it is trained here, over 200 steps."""
-    found = {}
-    for name in ("fp32", "bf16"):
-        unet = _unet(256, recipe=False)
-        if name == "bf16":
-            channels_last(unet)
-            compile_layers(unet)
-        training = Training(unet, 1, torch.bfloat16 if name == "bf16" else None, (16, 16))
-        with float32_products() if name == "fp32" else contextlib.nullcontext():
-            found[name] = [training.step(number) for number in range(STEPS)]
-        del unet, training
-        torch.cuda.empty_cache()
-    plain, low = (torch.tensor(found[name], dtype=torch.float64) for name in ("fp32", "bf16"))
-    difference = low - plain
-    noise = difference.std() / STEPS**0.5
+def curves() -> Iterator[Row]:
+    """The loss of the same 200 steps in plain float32, in plain bf16, and as it is trained here."""
+    with float32_products():
+        plain = _curve(None, compiled=False)
+    yield _apart("bf16 eager", plain, _curve(torch.bfloat16, compiled=False))
+    yield _apart("bf16 compiled and recorded", plain, _curve(torch.bfloat16, compiled=True))
+
+
+def _curve(precision: torch.dtype | None, compiled: bool) -> list[float]:
+    gc.collect()
+    torch.cuda.empty_cache()
+    unet = _unet(256, recipe=False)
+    if compiled:
+        channels_last(unet)
+        compile_layers(unet)
+    training = Training(unet, 1, precision, (16, 16), recorded=compiled)
+    return [training.step(number) for number in range(STEPS)]
+
+
+def _apart(name: str, plain: list[float], found: list[float]) -> Row:
+    exact = torch.tensor(plain, dtype=torch.float64)
+    difference = torch.tensor(found, dtype=torch.float64) - exact
     details = {
-        "fp32": found["fp32"],
-        "bf16": found["bf16"],
-        "largest_relative_difference": float((difference / plain).abs().max()),
-        "standard_error": float(noise),
-        "scatter_of_losses": float(plain.std()),
+        "fp32": plain,
+        "found": found,
+        "largest_relative_difference": float((difference / exact).abs().max()),
+        "standard_error": float(difference.std() / STEPS**0.5),
+        "scatter_of_losses": float(exact.std()),
     }
-    what = "256: mean of 200 losses, bf16 compiled less fp32 eager (128x128 pixels, batch 1)"
-    return [Row(what, float(difference.mean()), "loss", details=details)]
+    what = f"256: mean of 200 losses, {name} less fp32 eager (128x128 pixels, batch 1)"
+    return Row(what, float(difference.mean()), "loss", details=details)
 
 
 def _unet(model: int, recipe: bool) -> UNet:

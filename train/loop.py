@@ -139,6 +139,7 @@ def train_stage(
                 checkpoints.wait()
                 raise KeyboardInterrupt
             if validator and validator.is_due(step, settings.steps):
+                step_of.train(False)
                 validator.run(step, training, journal, at_end=is_last)
                 step_of.train()
                 watch.read()  # validation is no part of a step

@@ -20,6 +20,7 @@ from dynamicrafter.model.dropout import keyed_dropout
 from dynamicrafter.model.placement import visiting
 from dynamicrafter.ranks import Ranks
 from train.data import Batch
+from train.graphed import GraphedGradients, is_tensors, tensors_of, with_tensors
 from train.objectives import Objective
 from train.parallel import average_scalars, shard
 from train.precision import Precision, autocast, lower_frozen
@@ -36,7 +37,8 @@ class Fit:
         recompute: "none", "selective" or "full" (`train/recompute.py`).
         offload: the CLIP towers and the autoencoder are on the device only while they encode.
         parallel: "alone", "ddp" or "fsdp".
-        compiled: layers of the U-Net are compiled (`dynamicrafter/model/compiled.py`).
+        compiled: layers of the U-Net are compiled (`dynamicrafter/model/compiled.py`), and on a
+            single GPU a step of one micro-batch is recorded as a whole (`train/graphed.py`).
     """
 
     precision: Precision = "fp32"
@@ -94,12 +96,15 @@ class Step:
             shard(parts, fit.precision)
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._losses: nn.Module = _Losses(model, objective, parts)
+        self._graphed: GraphedGradients | None = None
         if fit.parallel == "ddp":
             self._losses = DistributedDataParallel(self._losses, gradient_as_bucket_view=True)
 
     def train(self, mode: bool = True) -> None:
-        """Dropout on, or off."""
+        """Dropout on; or off, and the memory of a recorded step given back to others."""
         self._model.train(mode)
+        if self._graphed is not None and not mode:
+            self._graphed.forget()
 
     def gradients(
         self,
@@ -132,14 +137,38 @@ class Step:
                 with watch("encode"), self.encoding():
                     encoded = self._objective.encode(self._model, batch, chance)
                     drawn = self._objective.draw(self._model, encoded, chance)
-                with watch("forward"), autocast(self._device, self._fit.precision):
-                    losses = self._losses(encoded, drawn)
-                with watch("backward"):
-                    (losses.sum() * self._ranks.count / global_batch).backward()
+                if self._is_recorded(len(batches), encoded, drawn):
+                    with watch("backward"):  # and forward
+                        losses = self._replayed(encoded, drawn, self._ranks.count / global_batch)
+                else:
+                    with watch("forward"), autocast(self._device, self._fit.precision):
+                        losses = self._losses(encoded, drawn)
+                    with watch("backward"):
+                        (losses.sum() * self._ranks.count / global_batch).backward()
             found.append(losses.detach())
         if self._fit.parallel == "fsdp":
             average_scalars(self.trained.values())
         return torch.cat(found)
+
+    def _is_recorded(self, rounds: int, encoded: object, drawn: object) -> bool:
+        """Whether forward and backward pass are one recording: it does not add gradients up."""
+        fit = self._fit
+        alone = fit.compiled and fit.parallel == "alone" and self._device.type == "cuda"
+        return alone and rounds == 1 and is_tensors(encoded) and is_tensors(drawn)
+
+    def _replayed(self, encoded: object, drawn: object, weight: float) -> Tensor:
+        clips, chances = tensors_of(encoded), tensors_of(drawn)
+        if self._graphed is None:
+
+            def losses(*tensors: Tensor | None) -> Tensor:
+                with autocast(self._device, self._fit.precision):
+                    return self._losses(
+                        with_tensors(encoded, tensors[: len(clips)]),
+                        with_tensors(drawn, tensors[len(clips) :]),
+                    )
+
+            self._graphed = GraphedGradients(losses, list(self.trained.values()))
+        return self._graphed([*clips, *chances], weight)
 
     @contextlib.contextmanager
     def encoding(self) -> Iterator[None]:

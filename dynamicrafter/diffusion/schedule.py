@@ -61,17 +61,26 @@ class Schedule:
         base = 1.0 if config.base_scale is None else config.base_scale
         ramp = torch.linspace(1, base, RESCALE_STEPS, dtype=torch.float64, device="cpu")
         self.scale = torch.cat([ramp, ramp[-1:].expand(TIMESTEPS)])
+        self._on_gpu: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     def signal_and_noise(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(a) and sqrt(1 - a) at t `[b]`, shaped to multiply `like` `[b, ...]`."""
-        return (
-            _at(self.alphas_cumprod.sqrt(), t, like),
-            _at((1 - self.alphas_cumprod).sqrt(), t, like),
-        )
+        signal, noise, _ = self._tables(t.device)
+        return _at(signal, t, like), _at(noise, t, like)
 
     def scale_at(self, t: Tensor, like: Tensor) -> Tensor:
         """The dynamic rescale at t `[b]`, shaped to multiply `like` `[b, ...]`."""
-        return _at(self.scale, t, like)
+        return _at(self._tables(t.device)[2], t, like)
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """sqrt(a), sqrt(1 - a) and the rescale in float32; on a GPU they are copied once."""
+        if device in self._on_gpu:
+            return self._on_gpu[device]
+        exact = self.alphas_cumprod.sqrt(), (1 - self.alphas_cumprod).sqrt(), self.scale
+        signal, noise, scale = (table.to(torch.float32).to(device) for table in exact)
+        if device.type == "cuda":
+            self._on_gpu[device] = signal, noise, scale
+        return signal, noise, scale
 
 
 def linear_betas() -> Tensor:
@@ -94,9 +103,8 @@ def zero_snr_betas(betas: Tensor) -> Tensor:
 
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-    """Pick table[t] in float32 and add axes up to those of `like`."""
-    values = table.to(torch.float32).to(t.device)[t]
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    """Pick table[t] and add axes up to those of `like`."""
+    return table[t].reshape(-1, *[1] * (like.ndim - 1))
 
 
 def ddim_timesteps(spacing: str, steps: int) -> Tensor:

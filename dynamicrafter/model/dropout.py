@@ -55,8 +55,11 @@ def keyed_dropout(
         numbers: the global sample numbers of the batch, in its order.
     """
     device = next(module.parameters()).device
-    layers = _salted(module, device)
-    keys = _words([draws.key(seed, n, name) for n in numbers], device)
+    layers, places = _participants(module, device)
+    words = _words([draws.key(seed, n, name) for n in numbers], device)
+    # The keys lie where they lay before: there a recorded pass looks for them.
+    keys = places.setdefault(len(words), words)
+    keys.copy_(words)
     try:
         for layer, salt in layers:
             layer.keys, layer.salt = keys, salt
@@ -66,20 +69,24 @@ def keyed_dropout(
             layer.keys = layer.salt = None
 
 
-def _salted(module: nn.Module, device: torch.device) -> list[tuple[Dropout, Tensor]]:
-    """The layers that take part, each with a key made of its name; found once a module."""
-    known, layers = _found.get(module, (None, []))
-    if known != device:
+Participants = tuple[list[tuple[Dropout, Tensor]], dict[int, Tensor]]
+
+
+def _participants(module: nn.Module, device: torch.device) -> Participants:
+    """The layers that take part, each with a key made of its name, and keys of b samples by b.
+
+    They are found once for a module and a device.
+    """
+    of_module = _found.setdefault(module, {})
+    if device not in of_module:
         named = [(n, m) for n, m in module.named_modules() if isinstance(m, Dropout) and m.p > 0]
         salts = _words([draws.key(0, 0, place) for place, _ in named], device)
         layers = [(layer, salt.clone()) for (_, layer), salt in zip(named, salts, strict=True)]
-        _found[module] = device, layers
-    return layers
+        of_module[device] = layers, {}
+    return of_module[device]
 
 
-_found: WeakKeyDictionary[nn.Module, tuple[torch.device, list[tuple[Dropout, Tensor]]]] = (
-    WeakKeyDictionary()
-)
+_found: WeakKeyDictionary[nn.Module, dict[torch.device, Participants]] = WeakKeyDictionary()
 
 
 def _words(keys: Sequence[int], device: torch.device) -> Tensor:
