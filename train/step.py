@@ -37,8 +37,9 @@ class Fit:
         recompute: "none", "selective" or "full" (`train/recompute.py`).
         offload: the CLIP towers and the autoencoder are on the device only while they encode.
         parallel: "alone", "ddp" or "fsdp".
-        compiled: layers of the U-Net are compiled (`dynamicrafter/model/compiled.py`), and on a
-            single GPU a step of one micro-batch is recorded as a whole (`train/graphed.py`).
+        compiled: layers of the U-Net are compiled (`dynamicrafter/model/compiled.py`).
+        recorded: forward and backward pass of a step that is one micro-batch are recorded as a CUDA
+            graph (`train/graphed.py`).
     """
 
     precision: Precision = "fp32"
@@ -46,6 +47,7 @@ class Fit:
     offload: bool = False
     parallel: str = "alone"
     compiled: bool = False
+    recorded: bool = False
 
 
 def choose_compiled(choice: str | bool, device: torch.device, parallel: str) -> bool:
@@ -58,6 +60,20 @@ def choose_compiled(choice: str | bool, device: torch.device, parallel: str) -> 
         raise InputError(f"compile={choice}; choose auto, true or false")
     if choice == "auto":
         return device.type == "cuda" and parallel == "alone"
+    return bool(choice)
+
+
+def choose_recorded(choice: bool, device: torch.device, parallel: str) -> bool:
+    """Whether steps are recorded.
+
+    Raises:
+        InputError: they are to be, and there is not a single GPU.
+    """
+    if choice and (device.type != "cuda" or parallel != "alone"):
+        raise InputError(
+            f"record_steps=true is for a single GPU, not for {device.type}, parallel={parallel}; "
+            "pass record_steps=false"
+        )
     return bool(choice)
 
 
@@ -152,9 +168,7 @@ class Step:
 
     def _is_recorded(self, rounds: int, encoded: object, drawn: object) -> bool:
         """Whether forward and backward pass are one recording: it does not add gradients up."""
-        fit = self._fit
-        alone = fit.compiled and fit.parallel == "alone" and self._device.type == "cuda"
-        return alone and rounds == 1 and is_tensors(encoded) and is_tensors(drawn)
+        return self._fit.recorded and rounds == 1 and is_tensors(encoded) and is_tensors(drawn)
 
     def _replayed(self, encoded: object, drawn: object, weight: float) -> Tensor:
         clips, chances = tensors_of(encoded), tensors_of(drawn)

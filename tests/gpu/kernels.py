@@ -74,7 +74,9 @@ def attentions(dtype: torch.dtype) -> Iterator[tuple[str, float]]:
 def masks(dtype: torch.dtype) -> Iterator[tuple[str, float]]:
     """Share of elements that a compiled layer drops and an eager one keeps, or the other way."""
     for clips, channels, side in ((1, 640, 8), (2, 64, 5), (1, 32, 3)):
-        layer = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), Dropout(0.1)).to(DEVICE, dtype)
+        layer = nn.Sequential(nn.GroupNorm(32, channels), nn.Sigmoid(), Dropout(0.1)).to(
+            DEVICE, dtype
+        )
         x = normal(4 * clips, channels, side, side).to(dtype)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         with keyed_dropout(layer, 0, "x", range(clips)):

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from dynamicrafter.draws import BatchDraws
+from dynamicrafter.errors import InputError
 from tests.train import test_step
 from tests.train.noise_clips import batch_of
 from train import graphed
 from train.graphed import GraphedGradients, is_tensors, tensors_of, with_tensors
-from train.step import Fit
+from train.step import Fit, choose_recorded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,8 +65,7 @@ def test_every_call_gives_the_gradient_of_its_own_inputs(recordings):
 
 
 def test_a_step_replays_with_new_clips_draws_and_masks(recordings, monkeypatch):
-    (recorded, _), (plain, _) = test_step.make(), test_step.make()
-    recorded._is_recorded = lambda *given: True
+    (recorded, _), (plain, _) = test_step.make(fit=Fit(recorded=True)), test_step.make()
     for seed in (3, 4):
         found, expected = (
             test_step.take(step, test_step.NUMBERS, seed=seed) for step in (recorded, plain)
@@ -73,6 +73,14 @@ def test_a_step_replays_with_new_clips_draws_and_masks(recordings, monkeypatch):
         assert torch.equal(found[0], expected[0])
         assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
     assert recordings.made == 1
+
+
+@pytest.mark.parametrize(("device", "parallel"), [("cpu", "alone"), ("cuda", "ddp")])
+def test_it_is_for_a_single_gpu(device, parallel):
+    assert choose_recorded(True, torch.device("cuda"), "alone")
+    assert not choose_recorded(False, torch.device(device), parallel)
+    with pytest.raises(InputError, match="record_steps=true is for a single GPU"):
+        choose_recorded(True, torch.device(device), parallel)
 
 
 def test_validation_gives_the_memory_back():
@@ -86,23 +94,17 @@ def test_validation_gives_the_memory_back():
 
 
 @pytest.mark.parametrize(
-    ("fit", "rounds", "device", "expected"),
-    [
-        (Fit(compiled=True), 1, "cuda", True),
-        (Fit(compiled=True), 2, "cuda", False),
-        (Fit(), 1, "cuda", False),
-        (Fit(compiled=True, parallel="ddp"), 1, "cuda", False),
-        (Fit(compiled=True), 1, "cpu", False),
-    ],
+    ("fit", "rounds", "expected"),
+    [(Fit(recorded=True), 1, True), (Fit(recorded=True), 2, False), (Fit(), 1, False)],
 )
-def test_what_is_recorded(fit, rounds, device, expected):
+def test_what_is_recorded(fit, rounds, expected):
     step, model = test_step.make()
     batch, chance = batch_of(*test_step.NUMBERS), BatchDraws(3, "joint", test_step.NUMBERS)
     encoded = test_step.GOAL.encode(model, batch, chance)
     drawn = test_step.GOAL.draw(model, encoded, chance)
     assert is_tensors(encoded)
     assert is_tensors(drawn)
-    step._fit, step._device = fit, torch.device(device)
+    step._fit = fit
     assert step._is_recorded(rounds, encoded, drawn) is expected
     assert not step._is_recorded(rounds, encoded.z, drawn)  # of the autoencoder
     turned = with_tensors(drawn, [x.flip(0) for x in tensors_of(drawn)])
