@@ -78,7 +78,7 @@ def test_a_window_that_cannot_be_read_is_named(workers):
 
 
 def test_an_error_with_words_of_its_own_keeps_them():
-    with pytest.raises(InputError, match="^video-3 has changed; select again$"):
+    with pytest.raises(InputError, match=r"^video-3 has changed; select again$"):
         list(decoded(windows(5, changed=3), 2, 0))
 
 
