@@ -1,7 +1,8 @@
 """Files that are either whole or absent: atomic writes, digests, folder locks, contained paths.
 
 A writer never touches the final name: it fills a temporary file beside it, flushes it to the disk
-and renames. A reader can therefore trust whatever carries the final name.
+and renames. A reader can therefore trust whatever carries the final name; what was not flushed, on
+request, carries a checksum instead.
 """
 
 import contextlib

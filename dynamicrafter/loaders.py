@@ -1,14 +1,12 @@
 """Things made of a data set by processes of their own, which outlive no one and stop for nobody."""
 
 import contextlib
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.util import Finalize
 from typing import TypeVar
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dynamicrafter.ahead import step_back
@@ -26,6 +24,7 @@ def loaded(
     collate: Callable[[list], Value | ToolkitError],
     workers: int,
     remedy: str,
+    pinned: bool,
     prefetched: int = PREFETCHED,
 ) -> Iterator[Value]:
     """What `workers` processes (0: this one) make of a data set, `prefetched` ready in each.
@@ -36,6 +35,7 @@ def loaded(
         collate: makes a thing of items; may give an error, which is raised here.
         workers: processes; they give way to others that want the cores, see `step_back`.
         remedy: what to do where they need too much memory, for the message.
+        pinned: tensors come in memory from which a GPU fetches them by itself.
         prefetched: things that each holds ready.
 
     Raises:
@@ -49,13 +49,12 @@ def loaded(
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         prefetch_factor=prefetched if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pinned,
         worker_init_fn=step_back if workers else None,
     )
-    others = multiprocessing.active_children()
     with _own_child_signal(), kept_from_children():
         ready = iter(loader)
-    _end_with_this_process([one for one in multiprocessing.active_children() if one not in others])
+    _end_with_this_process(ready)
     while (batch := _next(ready, remedy)) is not None:
         if isinstance(batch, ToolkitError):
             raise batch
@@ -94,13 +93,13 @@ def _own_child_signal() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _end_with_this_process(workers: list) -> None:
-    """Kill workers that still live when this process ends.
+def _end_with_this_process(ready: Iterator) -> None:
+    """Kill workers that still live when this process, or what is made of them, ends.
 
     Python would send them SIGTERM, which they never see, and wait for their end for ever.
     """
-    if workers:
-        Finalize(None, _kill, (workers,), exitpriority=0)
+    if workers := getattr(ready, "_workers", []):
+        Finalize(ready, _kill, (workers,), exitpriority=0)
 
 
 def _kill(workers: list) -> None:

@@ -45,5 +45,6 @@ def own_device(name: str, ranks: Ranks) -> "torch.device":
     device = choose_device(name)
     if device.type == "cuda" and ranks.count > 1:
         device = torch.device("cuda", ranks.local)
-        torch.cuda.set_device(device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # streams and graphs are made on the one that is set
     return device

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: it finishes its step, saves, and ends.
+"""Signals that ask a training to stop: it finishes its step, saves, and ends. Loaders see none.
 
 SIGTERM and SIGINT (Ctrl-C), and SIGUSR1, which Slurm sends ahead of a time limit if asked to
 (`--signal=USR1@120`). A second one interrupts at once, as any does where no steps are taken.

@@ -3,6 +3,7 @@
 A network is loaded when a window needs it, so a second look at the same videos loads none.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from eval.windows import Seen
 Compute = Callable[[np.ndarray], np.ndarray]
 
 AUTO = "auto"
+MOST_WORKERS = 16  # that `auto` starts: more than one network keeps busy
+ENOUGH_SHARED = 2**31  # bytes of shared memory for the batches of so many
 LARGEST_PACK = 2**27  # bytes of the features of a set that are also kept in one file
 
 
@@ -63,7 +66,7 @@ class Features:
         waiting = [index for index, found in enumerate(rows) if any(row is None for row in found)]
         with progress(title, len(windows), "videos", start=len(windows) - len(waiting)) as advance:
             unseen = [windows[index] for index in waiting]
-            for part, frames in ahead(decoded(unseen, self.batch, self.workers)):
+            for part, frames in ahead(decoded(unseen, self.batch, self.workers, self.device)):
                 indices = [waiting[number] for number in part]
                 for column, network in enumerate(networks):
                     wanted = [n for n, i in enumerate(indices) if rows[i][column] is None]
@@ -113,15 +116,16 @@ class Features:
 
 
 def decoded(
-    windows: Sequence[Seen], batch: int, workers: int | str
+    windows: Sequence[Seen], batch: int, workers: int | str, device: torch.device
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """Their frames, `batch` windows at a time: the windows' numbers, and uint8 `[b, t, h, w, 3]`.
 
     Args:
         windows: of one size.
         batch: windows at a time.
-        workers: processes that decode, 0 for this one; `auto`: with a GPU all cores but one, which
-            has the network to feed, without one 0.
+        workers: processes that decode, 0 for this one; `auto`: for a GPU all cores but one, which
+            has the network to feed, and at most 16; for a CPU 0.
+        device: where the networks are.
 
     Raises:
         InputError: a window cannot be read; `workers` is no number of processes.
@@ -131,14 +135,17 @@ def decoded(
         list(range(first, min(first + batch, len(windows))))
         for first in range(0, len(windows), batch)
     ]
+    cuda = device.type == "cuda"
     if workers == AUTO:
-        workers = cores() - 1 if torch.cuda.is_available() else 0
+        workers = min(cores() - 1, MOST_WORKERS) if cuda else 0
     if not isinstance(workers, int) or workers < 0:
         raise InputError(f"workers={workers} is no number of processes; choose one, or {AUTO}")
     processes = min(workers, len(parts))
-    frames = loaded(_Frames(windows), parts, _stacked, processes, "pass a lower workers or batch")
+    stacked = _in_shared_memory if _shared_memory() >= ENOUGH_SHARED else _stacked
+    remedy = "pass a lower workers or batch"
+    frames = loaded(_Frames(windows), parts, stacked, processes, remedy, pinned=cuda)
     for part, stack in zip(parts, frames, strict=True):
-        yield part, stack.numpy()
+        yield part, np.asarray(stack)
 
 
 class _Frames(Dataset):
@@ -154,14 +161,24 @@ class _Frames(Dataset):
         window = self.windows[index]
         try:
             return window.read()
-        except MediaError as error:
+        except (MediaError, OSError) as error:
             return InputError(f"the video {window.key} cannot be read: {error}")
         except InputError as error:
             return error
 
 
-def _stacked(rows: list[np.ndarray | ToolkitError]) -> torch.Tensor | ToolkitError:
-    """Shared memory takes a tensor to the process that asked for it; an array would be copied."""
-    if errors := [row for row in rows if isinstance(row, ToolkitError)]:
-        return errors[0]
-    return torch.from_numpy(np.stack(rows))
+def _stacked(rows: list[np.ndarray | ToolkitError]) -> np.ndarray | ToolkitError:
+    errors = [row for row in rows if isinstance(row, ToolkitError)]
+    return errors[0] if errors else np.stack(rows)
+
+
+def _in_shared_memory(rows: list[np.ndarray | ToolkitError]) -> torch.Tensor | ToolkitError:
+    """A tensor, which another process need not copy as it does an array."""
+    whole = _stacked(rows)
+    return whole if isinstance(whole, ToolkitError) else torch.from_numpy(whole)
+
+
+def _shared_memory() -> int:
+    """Bytes that are free in it; containers often have no more than 64 MB."""
+    folder = Path("/dev/shm")
+    return shutil.disk_usage(folder).free if folder.is_dir() else ENOUGH_SHARED

@@ -23,7 +23,7 @@ class GraphedGradients:
         Autocast belongs inside: what it keeps for a pass would otherwise outlive the recording.
         """
         self._losses, self._trained = losses, trained
-        self._shapes: tuple | None = None
+        self._made_for: tuple | None = None
         self._recording: Recording | None = None
         self._gradients: list[Tensor | None] = []
 
@@ -32,9 +32,9 @@ class GraphedGradients:
 
         Args:
             inputs: of the losses. Another shape than before is recorded anew.
-            weight: of the sum of the losses; the same at each call.
+            weight: of the sum of the losses.
         """
-        if self._shapes != shapes(inputs):
+        if self._made_for != (made_for := (weight, shapes(inputs))):
             self.forget()
 
             def run(*given: Tensor | None) -> Tensor:
@@ -42,10 +42,10 @@ class GraphedGradients:
                 (found.sum() * weight).backward()
                 return found.detach()
 
-            self._shapes = shapes(inputs)
             self._recording = Recording(run, inputs, before=self._no_gradients)
             # They lie in the recording's memory; a pass begins with writing over them.
             self._gradients = [parameter.grad for parameter in self._trained]
+            self._made_for = made_for
         losses = self._recording(*inputs).clone()
         for parameter, gradient in zip(self._trained, self._gradients, strict=True):
             parameter.grad = gradient
@@ -53,7 +53,7 @@ class GraphedGradients:
 
     def forget(self) -> None:
         """Give the recording's memory back; the next call records anew."""
-        self._shapes = self._recording = None
+        self._made_for = self._recording = None
         self._gradients = []
         self._no_gradients()
 

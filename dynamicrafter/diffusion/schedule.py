@@ -43,7 +43,7 @@ class ScheduleConfig:
 
 
 class Schedule:
-    """The tables of a `ScheduleConfig`; all of them float64 on the CPU.
+    """The tables of a `ScheduleConfig`, float64 on the CPU; what is read at t is float32 there.
 
     Attributes:
         config: the configuration.

@@ -5,6 +5,7 @@ What a graph reads are the weights where they lie and copies of the inputs, so i
 image and seed.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class Recording:
             before: called before each pass, outside of the recording.
         """
         self._inputs = [None if x is None else x.clone() for x in inputs]
-        aside = torch.cuda.Stream()
+        aside = _aside(torch.cuda.current_device())
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
@@ -81,6 +82,12 @@ class Recording:
                 here.copy_(given)
         self._graph.replay()
         return self._output
+
+
+@functools.cache
+def _aside(device: int) -> torch.cuda.Stream:
+    """The stream of all recordings: what one of them frees, only its own stream uses again."""
+    return torch.cuda.Stream(device)
 
 
 def shapes(inputs: Sequence[Tensor | None]) -> tuple:

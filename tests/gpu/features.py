@@ -37,6 +37,7 @@ from eval.windows import VideoFile, Window
 FRAMES, STRIDE, SIDE = 16, 3, 256
 RULE = "direct_bilinear_halfpixel"
 BAR = 0.8
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 
 
@@ -182,10 +183,11 @@ def rate(
     clips: list[Window], batch: int, workers: int, work: Callable[[np.ndarray], object]
 ) -> float:
     """Clips a second from files through `work`, once each process has delivered a batch."""
-    counted, began = 0, 0.0
-    for number, (_, frames) in enumerate(ahead(decoded(clips, batch, workers))):
+    counted, began = 0, time.perf_counter()
+    uncounted = min(workers, len(clips) // batch - 1)
+    for number, (_, frames) in enumerate(ahead(decoded(clips, batch, workers, DEVICE))):
         work(frames)
-        if number >= workers:
+        if number >= uncounted:
             counted += len(frames)
         else:
             began = time.perf_counter()

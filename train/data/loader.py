@@ -125,7 +125,9 @@ def batches(windows: ClipWindows, positions: Positions, workers: int) -> Iterato
         MachineError: while iterating, a loader process was killed.
     """
     check_batch(windows, positions.batch)
-    return loaded(windows, positions, _collate, workers, TOO_MUCH, PREFETCHED)
+    return loaded(
+        windows, positions, _collate, workers, TOO_MUCH, torch.cuda.is_available(), PREFETCHED
+    )
 
 
 def _collate(rows: list[dict | ToolkitError]) -> Batch | ToolkitError:

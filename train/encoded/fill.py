@@ -192,7 +192,9 @@ def _fill(
     positions = [[number] for number in range(count)]
     known: set[str] = set()
     with _progress(encoded, count, ranks) as advance:
-        for (whole,) in loaded(work, positions, _alone, workers, TOO_MUCH, prefetched=1):
+        for (whole,) in loaded(
+            work, positions, _alone, workers, TOO_MUCH, torch.cuda.is_available(), prefetched=1
+        ):
             if whole is not None and whole.frames is not None:
                 write_rows(whole.path, _clip_moments(model, whole.frames), whole.sides)
             for text in {whole.caption, ""} - known if whole is not None else ():
