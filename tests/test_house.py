@@ -1,6 +1,8 @@
 """The house keeps its shape: who imports whom, and how fast help answers."""
 
 import ast
+import importlib
+import json
 import subprocess
 import sys
 import time
@@ -61,3 +63,18 @@ def test_no_module_is_longer_than_a_head_can_hold():
         for path in (ROOT / room).rglob("*.py"):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_what_notebooks_import_is_there(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    wanted = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in {*ALLOWED}
+        for alias in node.names
+    ]
+    assert wanted
+    for module, name in wanted:
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"

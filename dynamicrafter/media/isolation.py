@@ -14,11 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any, Self
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Self
 
 from dynamicrafter.errors import MediaError
 
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
 STRIKES = 2
+BREAKS = 5  # deaths of idle processes that a call sits out: they are rarely its fault
 TIMEOUT, CRASHED = "timeout", "crashed"
 
 
@@ -34,19 +39,12 @@ class Isolation:
 
     def __init__(self, workers: int, timeout_s: float):
         """Args are the number of processes, of one thread each, and the seconds for one call."""
-        from pebble import ProcessPool
-
-        self._timeout_s = timeout_s
+        self._workers, self._timeout_s = workers, timeout_s
         self._running: set[Future] = set()
         self._stopped = False
-        self._pool = ProcessPool(
-            max_workers=workers,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
-            initargs=(os.getpid(),),
-        )
-        # The pool starts its processes in the thread that first uses it, and they die with that.
-        self._pool.schedule(os.getpid)
+        self._ended = threading.Event()
+        self._changes = threading.Lock()  # of the pool
+        self._pool = self._new_pool()
 
     def __enter__(self) -> Self:
         return self
@@ -56,37 +54,82 @@ class Isolation:
 
     def stop(self) -> None:
         """End the processes; calls that wait for one, and later ones, raise CancelledError."""
-        self._stopped = True
+        with self._changes:
+            self._stopped = True
         for future in list(self._running):
             future.cancel()
         self._pool.stop()
         self._pool.join()
+        self._ended.set()
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run `function`, of a module's top level, in a process."""
         from pebble import ProcessExpired
 
-        for strike in range(1, STRIKES + 1):
-            if self._stopped:
-                raise CancelledError
+        strikes = breaks = 0
+        while True:
+            pool = self._pool
+            future = None
             try:
-                future = self._pool.schedule(function, args=args, timeout=self._timeout_s)
-            except RuntimeError:
-                if self._stopped:  # between the look and the call
-                    raise CancelledError from None
-                raise
-            self._running.add(future)
-            try:
+                future = pool.schedule(function, args=args, timeout=self._timeout_s)
+                self._running.add(future)
+                if self._stopped:  # after the look at those that run
+                    future.cancel()
                 return future.result()
             except TimeoutError:
                 reason, message = TIMEOUT, f"not done in {self._timeout_s:g} s"
+                strikes += 1
             except ProcessExpired as error:
                 reason, message = CRASHED, f"its process died: {error}"
+                strikes += 1
+            except (BrokenProcessPool, RuntimeError) as error:
+                if future is not None and not isinstance(error, BrokenProcessPool):
+                    raise  # the function's own
+                # A process that had nothing to do died, and pebble gave the pool up.
+                self._replace(pool)
+                reason, message = CRASHED, "the processes died"
+                breaks += 1
             finally:
                 self._running.discard(future)
-            if strike == STRIKES:
-                raise MediaError(reason, f"{message}, {STRIKES} times")
-        raise AssertionError("unreachable")
+            if strikes == STRIKES or breaks == BREAKS:
+                raise MediaError(reason, f"{message}, {max(strikes, breaks)} times")
+
+    def _replace(self, broken: "ProcessPool") -> None:
+        """Put a new pool in the place of one that takes no calls any more.
+
+        Raises:
+            CancelledError: it takes none because this has been stopped.
+        """
+        with self._changes:
+            if self._stopped:
+                raise CancelledError
+            if self._pool is broken:
+                self._pool = self._new_pool()
+                broken.stop()
+                broken.join()
+
+    def _new_pool(self) -> "ProcessPool":
+        from pebble import ProcessPool
+
+        pool = ProcessPool(
+            max_workers=self._workers,
+            context=multiprocessing.get_context("spawn"),
+            initializer=_begin_worker,
+            initargs=(os.getpid(),),
+        )
+        # It starts its processes in the thread that first uses it, and they die with that.
+        started: Future = Future()
+
+        def start() -> None:
+            try:
+                started.set_result(pool.schedule(os.getpid))
+            except BaseException as error:  # noqa: BLE001 - raised below
+                started.set_exception(error)
+            self._ended.wait()
+
+        threading.Thread(target=start, daemon=True).start()
+        started.result()
+        return pool
 
 
 Isolated = Callable[..., Any]

@@ -10,7 +10,7 @@ import pytest
 from dynamicrafter import assets, files
 from tests.commands.runner import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CANARY = "canary-27182818284"
 STEPS = {"autoencoder": 3, "context": 3, "adapt": 2, "joint": 2}

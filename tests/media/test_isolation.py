@@ -53,6 +53,10 @@ def refuse(reason, message):
     raise MediaError(reason, message)
 
 
+def quarrel():
+    raise RuntimeError("dictionary changed size")
+
+
 def divide(a, b):
     return a / b
 
@@ -96,6 +100,38 @@ def test_one_strike_is_forgiven(tmp_path):
     with Isolation(1, 1) as isolated:
         assert isolated(hang_once, tmp_path) == "done"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@PROC
+def test_the_death_of_an_idle_process_is_forgiven():
+    with Isolation(1, 30) as isolated:
+        for _ in range(3):
+            pid = isolated(os.getpid)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: not alive(pid))
+            time.sleep(0.5)  # the pool has noticed
+            assert isolated(os.getpid) != pid
+            assert isolated(divide, 6, 2) == 3
+
+
+class Deadly:
+    """What kills the process that it is sent to, before any call begins."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_arguments_that_kill_are_given_up():
+    with Isolation(1, 30) as isolated:
+        with pytest.raises(MediaError, match="died") as caught:
+            isolated(divide, Deadly(), 1)
+        assert caught.value.reason == CRASHED
+        assert isolated(divide, 6, 2) == 3
+
+
+def test_a_function_may_raise_a_runtime_error_of_its_own():
+    with Isolation(1, 30) as isolated, pytest.raises(RuntimeError, match="dictionary changed"):
+        isolated(quarrel)
 
 
 def test_bad_calls_do_no_harm_to_the_others(tmp_path):

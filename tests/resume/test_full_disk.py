@@ -57,12 +57,12 @@ def test_a_write_that_fails(shards, undisturbed, tmp_path, monkeypatch, capsys, 
     folder, seen = tmp_path / "run", []
     atomic_path = files.atomic_path
 
-    def full(path):
+    def full(path, *more):
         if path.name == file:
             seen.append(path)
             if len(seen) == 2 or file == "stage.json":
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return atomic_path(path)
+        return atomic_path(path, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "atomic_path", full)
