@@ -82,7 +82,7 @@ class Isolation:
             except ProcessExpired as error:
                 reason, message = CRASHED, f"its process died: {error}"
                 strikes += 1
-            except (BrokenProcessPool, RuntimeError) as error:
+            except RuntimeError as error:  # BrokenProcessPool is one
                 if future is not None and not isinstance(error, BrokenProcessPool):
                     raise  # the function's own
                 # A process that had nothing to do died, and pebble gave the pool up.
@@ -92,7 +92,8 @@ class Isolation:
             finally:
                 self._running.discard(future)
             if strikes == STRIKES or breaks == BREAKS:
-                raise MediaError(reason, f"{message}, {max(strikes, breaks)} times")
+                times = STRIKES if strikes == STRIKES else BREAKS
+                raise MediaError(reason, f"{message}, {times} times")
 
     def _replace(self, broken: "ProcessPool") -> None:
         """Put a new pool in the place of one that takes no calls any more.
