@@ -74,7 +74,7 @@ class Bytes:
 
 
 def main() -> None:
-    """Measure, print the rates and write them."""
+    """Measure and write the rates."""
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.features", description=__doc__)
     parser.add_argument("out", type=Path)
@@ -85,46 +85,58 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), arguments, "cuda" if cuda else "cpu")
     write_json(arguments.out, result)
-    print(report(result))  # noqa: T201
 
 
 def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
-    """All rates, in clips a second."""
-    batch = arguments.batch
+    """All rates, in clips a second, each told when it is found."""
+    batch, workers = arguments.batch, arguments.workers
     model, weights = network(device)
-    ways = WAYS if device == "cuda" else WAYS[:2]
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    tell(f"{name}, torch {torch.__version__}, batch {batch}, weights: {weights}")
     windows = np.stack([frames(video, FRAMES) for video in range(2 * batch)])
     rounds = 10 if device == "cuda" else 1
-    alone = [compare(way, model, device, windows, batch, rounds) for way in ways]
+    alone = [compare(way, model, device, windows, batch, rounds) for way in WAYS]
     videos = make_videos(folder)
     clips = [window(videos, index) for index in range(arguments.clips)]
-    decoding = rate(clips, batch, arguments.workers, lambda part: part)
-    fastest = max(ways, key=lambda way: alone[ways.index(way)]["clips_per_s"])
+    decoding = rate(clips, batch, workers, lambda part: part)
+    tell(f"decoding ({workers} workers): {decoding:.1f} clips/s")
     together = []
-    for way in dict.fromkeys((PLAIN, fastest)):
-        both = rate(clips, batch, arguments.workers, ready(way, model, device, batch))
-        network_rate = alone[ways.index(way)]["clips_per_s"]
+    for way, found in zip(WAYS, alone, strict=True):
+        both = rate(clips, batch, workers, ready(way, model, device, batch))
+        slower = min(decoding, found["clips_per_s"])
+        bottleneck = "decoding" if decoding == slower else "network"
+        tell(
+            f"together, {way.name}: {both:.1f} clips/s, bottleneck {bottleneck}, "
+            f"{both / slower:.2f} of it alone (bar {BAR})"
+        )
         together.append(
             {
                 "way": way.name,
                 "clips_per_s": both,
-                "bottleneck": "decoding" if decoding < network_rate else "network",
-                "of_the_slower_alone": both / min(decoding, network_rate),
+                "bottleneck": bottleneck,
+                "of_the_slower_alone": both / slower,
             }
         )
+    evaluation = evaluation_rate(clips, folder, arguments, model, device)
+    tell(f"an evaluation, all counted: {evaluation:.1f} clips/s")
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": name,
         "torch": torch.__version__,
         "weights": weights,
         "batch": batch,
-        "clips": arguments.clips,
-        "workers": arguments.workers,
+        "clips": len(clips),
+        "workers": workers,
         "network": alone,
         "decoding_clips_per_s": decoding,
         "together": together,
-        "evaluation_clips_per_s": evaluation_rate(clips, folder, arguments, model, device),
+        "evaluation_clips_per_s": evaluation,
         "bar": BAR,
     }
+
+
+def tell(line: str) -> None:
+    """Print a line at once: whoever ends a run keeps what it found until then."""
+    print(line, flush=True)  # noqa: T201
 
 
 def network(device: str) -> tuple[I3D, str]:
@@ -164,11 +176,18 @@ def compare(
         began = time.perf_counter()
         extract(windows)
         seconds.append(time.perf_counter() - began)
+    clips_per_s = len(windows) / statistics.median(seconds)
+    largest = float(np.abs(found - plain).max())
+    relative = float(np.linalg.norm(found - plain) / np.linalg.norm(plain))
+    tell(
+        f"{way.name}: {clips_per_s:.1f} clips/s, logits within {largest:.2g} "
+        f"({relative:.2g} relative)"
+    )
     return {
         "way": way.name,
-        "clips_per_s": len(windows) / statistics.median(seconds),
-        "largest_difference": float(np.abs(found - plain).max()),
-        "relative_difference": float(np.linalg.norm(found - plain) / np.linalg.norm(plain)),
+        "clips_per_s": clips_per_s,
+        "largest_difference": largest,
+        "relative_difference": relative,
     }
 
 
@@ -230,25 +249,6 @@ def moving(video: int, count: int) -> Iterator[np.ndarray]:
         noise = chance.integers(-12, 13, picture.shape, dtype=np.int16)
         moved = np.roll(picture, (number * (video % 5 - 2), 2 * number), axis=(0, 1))
         yield np.clip(moved + noise, 0, 255).astype(np.uint8)
-
-
-def report(result: dict) -> str:
-    """The rates as lines of text."""
-    lines = [f"{result['device']}, batch {result['batch']}, weights: {result['weights']}"]
-    lines += [
-        f"{row['way']}: {row['clips_per_s']:.1f} clips/s, logits within "
-        f"{row['largest_difference']:.2g} ({row['relative_difference']:.2g} relative)"
-        for row in result["network"]
-    ]
-    decoding = result["decoding_clips_per_s"]
-    lines.append(f"decoding ({result['workers']} workers): {decoding:.1f} clips/s")
-    lines += [
-        f"together, {row['way']}: {row['clips_per_s']:.1f} clips/s, bottleneck "
-        f"{row['bottleneck']}, {row['of_the_slower_alone']:.2f} of it alone (bar {result['bar']})"
-        for row in result["together"]
-    ]
-    lines.append(f"an evaluation, all counted: {result['evaluation_clips_per_s']:.1f} clips/s")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
