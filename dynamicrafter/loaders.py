@@ -1,11 +1,15 @@
 """Things made of a data set by processes of their own, which outlive no one and stop for nobody."""
 
 import contextlib
+import os
+import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.reduction import DupFd
 from multiprocessing.util import Finalize
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -43,7 +47,7 @@ def loaded(
         MachineError: a loader process was killed.
     """
     loader = DataLoader(
-        dataset,
+        _Handed(dataset) if workers else dataset,
         batch_sampler=positions,
         collate_fn=collate,
         num_workers=workers,
@@ -59,6 +63,34 @@ def loaded(
         if isinstance(batch, ToolkitError):
             raise batch
         yield batch
+
+
+class _Handed(Dataset):
+    """A data set that its processes read from one file, which has no name and ends with them.
+
+    As part of what a process is started with, one that is larger than a pipe holds would keep the
+    next from starting until this one had imported all that it needs: a minute for 15 of them.
+    """
+
+    def __init__(self, dataset: Dataset):
+        self._dataset = dataset
+        self._file: IO[bytes] | None = None
+
+    def __getitem__(self, index: int) -> Any:
+        return self._dataset[index]
+
+    def __reduce__(self) -> tuple:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the data set
+            pickle.dump(self._dataset, self._file, pickle.HIGHEST_PROTOCOL)
+            self._file.flush()
+        return _received, (DupFd(self._file.fileno()),)
+
+
+def _received(descriptor: Any) -> Dataset:
+    with open(descriptor.detach(), "rb") as file:
+        # The processes share one place in the file; each reads without moving it.
+        return pickle.loads(os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0))
 
 
 def _next(ready: Iterator[Value | ToolkitError], remedy: str) -> Value | ToolkitError | None:

@@ -33,6 +33,7 @@ from dynamicrafter.model.names import parameter_group
 from dynamicrafter.model.placement import LOWERED_LAYERS
 from dynamicrafter.model.pretrained import model_config
 from dynamicrafter.model.unet import UNet
+from dynamicrafter.progress import progress
 from dynamicrafter.ranks import Ranks
 from train.graphed import GraphedGradients
 from train.optimizer import clip_gradients, gradient_norms, make_optimizer
@@ -168,7 +169,7 @@ def speed(
         "mfu_percent": 100 * rate * flop / PEAK,
         "share_of_matrix_rate": rate * flop / ceiling,
         "matrix_tflops": ceiling,
-        "peak_gib": peak_gib(),
+        "peak_gib": peak_gib(recorded),
         "first_step_s": first,
         "first_loss": losses[0],
     }
@@ -193,8 +194,13 @@ def _curve(precision: torch.dtype | None, compiled: bool) -> list[float]:
     if compiled:
         channels_last(unet)
         compile_layers(unet)
-    training = Training(unet, 1, precision, (16, 16))
-    return [training.step(number) for number in range(STEPS)]
+    training, losses = Training(unet, 1, precision, (16, 16)), []
+    title = f"{precision or torch.float32}{', compiled' if compiled else ''}"
+    with progress(title, STEPS, "steps") as advance:
+        for number in range(STEPS):
+            losses.append(training.step(number))
+            advance(1)
+    return losses
 
 
 def _apart(name: str, plain: list[float], found: list[float]) -> Row:

@@ -76,9 +76,14 @@ def matrix_tflops(device: str = "cuda", dtype: torch.dtype = torch.bfloat16) -> 
     return 2 * side**3 / seconds(lambda: a @ b, 10) / 1e12
 
 
-def peak_gib() -> float:
-    """GiB of GPU memory that were allocated at once since `torch.cuda.reset_peak_memory_stats`."""
-    return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+def peak_gib(recorded: bool = False) -> float:
+    """GiB of GPU memory that were allocated at once since `torch.cuda.reset_peak_memory_stats`.
+
+    What a recording computes in stays reserved and does not count as allocated, so with `recorded`
+    it is the memory that was reserved, for this and all else.
+    """
+    most = torch.cuda.max_memory_reserved if recorded else torch.cuda.max_memory_allocated
+    return round(most() / 2**30, 2)
 
 
 def relative(value: Tensor, expected: Tensor) -> float:
