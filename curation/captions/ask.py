@@ -41,6 +41,7 @@ class Words:
         asked_again: whether the model was asked once more.
         stripped: whether words were taken out.
         last_wording: what was refused last.
+        verdict: the gate's word for why.
         offending: the words for which it was.
         requests: sent for it, now.
         known: replies that were known before.
@@ -58,6 +59,7 @@ class Words:
     asked_again: bool = False
     stripped: bool = False
     last_wording: str | None = None
+    verdict: str | None = None
     offending: tuple[str, ...] = ()
     requests: int = 0
     known: int = 0
@@ -127,6 +129,7 @@ def converse(question: Question, rules: Rules) -> Generator[Question, str, Words
         reason="impure",
         asked_again=asked_again,
         last_wording=said.wording,
+        verdict=verdict.reason,
         offending=verdict.offending,
     )
 

@@ -32,6 +32,7 @@ class Said:
         asked_again: whether the model was told what was wrong with its first answer.
         stripped: whether words were taken out of what it said.
         last_wording: what it said last, where that was refused.
+        verdict: the gate's word for why (`curation/purity/gate.py`).
         offending: the words for which it was refused.
     """
 
@@ -40,6 +41,7 @@ class Said:
     asked_again: bool = False
     stripped: bool = False
     last_wording: str | None = None
+    verdict: str | None = None
     offending: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:

@@ -257,5 +257,6 @@ def said_of(words: Words, captioner: Captioner, identity: str) -> Said:
         asked_again=words.asked_again,
         stripped=words.stripped,
         last_wording=words.last_wording,
+        verdict=words.verdict,
         offending=words.offending,
     )

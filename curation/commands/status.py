@@ -139,11 +139,17 @@ def _passes(
     decided = survey.changed_at(folder / DECISIONS)
     fresh = bool(decided) and (decided >= began or (folder / DONE).exists())
     passes.append(Progress("decide", "tables", int(fresh and passes[2].whole), 1))
-    passes += [Progress("encode", "clips"), Progress("pack", "shards")]
+    passes += [
+        Progress("encode", "clips"),
+        Progress("caption", "clips"),
+        Progress("pack", "shards"),
+    ]
     if passes[3].whole:
         passes[4] = survey.encoded(recipe.encode, folder)
+        if passes[4].whole:
+            passes[5] = survey.captioned(recipe.captioner, recipe.encode, folder)
         if survey.changed_at(folder / "pack" / "plan-test.parquet") >= min(decided, began):
-            passes[5] = survey.packed(recipe.shard_bytes, folder)
+            passes[6] = survey.packed(recipe.shard_bytes, folder)
     passes.append(Progress("finish", "papers", int((folder / DONE).exists()), 1))
     return passes, notes
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curation.passes import listing, pack
+from curation.passes.caption import OUTCOMES, AnySettings, outcomes_of
 from curation.passes.decide import DECISIONS
 from curation.passes.encode import ENCODED, EncodeSettings, find_encoded, find_failed
 from curation.passes.filters import SPLITS
@@ -115,43 +116,33 @@ def measured(
 
 def encoded(settings: EncodeSettings, folder: Path) -> Progress:
     """The pass `encode`, by the decisions that are there."""
-    names = ["kept"]
-    kept = np.concatenate(
-        [
-            np.zeros(1, np.int64),
-            *(
-                batch["kept"].to_numpy()
-                for batch in iterate_batches(folder / DECISIONS, columns=names)
-            ),
-        ]
-    ).astype(np.int64)
-    before = np.cumsum(kept)
-    ids, first, rows = [], [], []
-    for batch in iterate_batches(folder / PIECES):
-        ids += [_number(piece) for piece in batch["piece"].to_pylist()]
-        first.append(batch["first"].to_numpy())
-        rows.append(batch["rows"].to_numpy())
-    begin = np.concatenate([np.empty(0, np.int64), *first]).astype(np.int64)
-    end = begin + np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
-    last = len(before) - 1  # a table that is being replaced may be longer than its index
-    wanted = before[np.minimum(end, last)] - before[np.minimum(begin, last)]
-    pieces = np.array(ids, np.uint64)[wanted > 0]
-    wanted = wanted[wanted > 0]
-    made = (ENCODED, ".tar")
-    found = Progress("encode", "clips", planned=int(wanted.sum()), made=made)
+    pieces, wanted = _kept_by_piece(folder)
+    found = Progress("encode", "clips", planned=int(wanted.sum()), made=(ENCODED, ".tar"))
     if len(pieces) <= FEW:
-        for piece, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
-            name = f"{piece:016x}"
+        for name, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
+            name = f"{name:016x}"
             done = len(find_encoded(name, settings, folder))
             found.done += min(count, done + len(find_failed(name, settings, folder)))
     else:
-        mark = f"-{settings.digest}-"
-        done = [
-            _number(entry.name)
-            for entry in _entries(folder / ENCODED, ".tar", deep=True)
-            if mark in entry.name
-        ]
-        found.done = int(wanted[np.isin(pieces, np.array(done, np.uint64))].sum())
+        found.done = _in_marked(ENCODED, f"-{settings.digest}-", ".tar", pieces, wanted, folder)
+        found.about = True
+    return found
+
+
+def captioned(captioner: AnySettings, settings: EncodeSettings, folder: Path) -> Progress:
+    """The pass `caption`, once all is encoded; a clip that could not be is not captioned."""
+    pieces, wanted = _kept_by_piece(folder)
+    outcomes = outcomes_of(captioner, settings.digest, folder)
+    found = Progress("caption", "clips", planned=int(wanted.sum()), made=(OUTCOMES, ".parquet"))
+    if len(pieces) <= FEW:
+        for name, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
+            name = f"{name:016x}"
+            done = len(outcomes.find(name))
+            found.done += min(count, done + len(find_failed(name, settings, folder)))
+    else:
+        found.done = _in_marked(
+            OUTCOMES, f"-{outcomes.digest}-", ".parquet", pieces, wanted, folder
+        )
         found.about = True
     return found
 
@@ -196,7 +187,7 @@ def quarantined(most: int, folder: Path) -> tuple[int, list[dict[str, Any]]]:
 
 def times_of(made: tuple[str, str], since: float, folder: Path) -> np.ndarray:
     """When the files of a pass were made, ascending, those after `since`, seconds since 1970."""
-    deep = made[0] == ENCODED
+    deep = made[0] in (ENCODED, OUTCOMES)
     times = []
     for entry in _entries(folder / made[0], made[1], deep):
         try:
@@ -260,6 +251,43 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _kept_by_piece(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, clips that stay), uint64 [n] and int64 [n], of the pieces that have such."""
+    names = ["kept"]
+    kept = np.concatenate(
+        [
+            np.zeros(1, np.int64),
+            *(
+                batch["kept"].to_numpy()
+                for batch in iterate_batches(folder / DECISIONS, columns=names)
+            ),
+        ]
+    ).astype(np.int64)
+    before = np.cumsum(kept)
+    ids, first, rows = [], [], []
+    for batch in iterate_batches(folder / PIECES):
+        ids += [_number(piece) for piece in batch["piece"].to_pylist()]
+        first.append(batch["first"].to_numpy())
+        rows.append(batch["rows"].to_numpy())
+    begin = np.concatenate([np.empty(0, np.int64), *first]).astype(np.int64)
+    end = begin + np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
+    last = len(before) - 1  # a table that is being replaced may be longer than its index
+    wanted = before[np.minimum(end, last)] - before[np.minimum(begin, last)]
+    return np.array(ids, np.uint64)[wanted > 0], wanted[wanted > 0]
+
+
+def _in_marked(
+    within: str, mark: str, ending: str, pieces: np.ndarray, wanted: np.ndarray, folder: Path
+) -> int:
+    """Clips that are wanted of pieces which have a file with this mark in its name."""
+    done = [
+        _number(entry.name)
+        for entry in _entries(folder / within, ending, deep=True)
+        if mark in entry.name
+    ]
+    return int(wanted[np.isin(pieces, np.array(done, np.uint64))].sum())
 
 
 def _count_values(task: Task, folder: Path) -> int:

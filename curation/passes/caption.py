@@ -62,6 +62,7 @@ SAID_COLUMNS = [
     ("stripped", pa.bool_()),
     ("reason", pa.string()),  # None: a caption that may stay
     ("last_wording", pa.string()),
+    ("verdict", pa.string()),  # None in records of earlier versions too
     ("offending", pa.list_(pa.string())),
 ]
 _SCHEMA = pa.schema([("clip", pa.string()), *SAID_COLUMNS])

@@ -65,7 +65,7 @@ class CaptionTable:
             return None
         reason = REASON.format(said["reason"])
         line = {"key": key, "original": original, "reason": reason}
-        line |= {"last_wording": said["last_wording"], "offending": said["offending"]}
+        line |= {name: said.get(name) for name in ("last_wording", "verdict", "offending")}
         self._lines.write(json.dumps(line, sort_keys=True) + "\n")
         return reason
 

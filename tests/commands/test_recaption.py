@@ -196,7 +196,7 @@ def test_impure_words_are_asked_again_taken_out_or_put_aside(shards, server, tmp
     assert not any("red" in text.lower().split() for text in texts)
     (line,) = map(json.loads, (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines())
     assert (line["reason"], line["last_wording"]) == ("caption_impure", "Red beach.")
-    assert line["offending"] == ["red", "beach"]
+    assert (line["verdict"], line["offending"]) == ("no_motion", ["red", "beach"])
     assert line["original"].startswith("A dog on a beach")
 
 

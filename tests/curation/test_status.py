@@ -106,7 +106,7 @@ def test_a_finished_run_is_whole(curated):
     counts = passes(curated)
     assert counts["list"] == counts["inspect"] == (7, 7)
     kept = sum(read_json(curated / "funnel.json")["kept"].values())
-    assert counts["encode"] == (kept, kept)
+    assert counts["encode"] == counts["caption"] == (kept, kept)
     assert counts["measure"][0] >= 2
     assert found["funnel"]["kept"] == read_json(curated / "funnel.json")["kept"]
     total = sum(path.stat().st_size for path in curated.rglob("*") if path.is_file())
@@ -115,6 +115,15 @@ def test_a_finished_run_is_whole(curated):
     assert lines[0].startswith(f"{curated}: finished")
     assert any(line.split()[:2] == ["frozen", "1"] for line in lines)
     assert any("not_video 1" in line for line in lines)
+
+
+def test_of_many_pieces_names_of_files_tell_as_much(curated, monkeypatch):
+    exact = passes(curated)
+    monkeypatch.setattr(survey, "FEW", 1)
+    found = {one["name"]: one for one in status.look(curated)["passes"]}
+    for name in ("encode", "caption"):
+        assert found[name]["about"]
+        assert (found[name]["done"], found[name]["planned"]) == exact[name]
 
 
 def test_it_only_reads(run):
@@ -137,6 +146,9 @@ def test_a_stopped_run_names_the_pass_that_is_next(run):
     assert current(run) == "pack"
     done, planned = passes(run)["pack"]
     assert done == planned - 1
+    next((run / "captions").rglob("*.parquet")).unlink()
+    assert current(run) == "caption"
+    assert 0 <= passes(run)["caption"][0] < passes(run)["caption"][1]
     tar = next((run / "encoded").rglob("*.tar"))
     tar.unlink()
     assert current(run) == "encode"
@@ -144,7 +156,7 @@ def test_a_stopped_run_names_the_pass_that_is_next(run):
     os.utime(run / "decisions.parquet", (1, 1))
     assert current(run) == "decide"
     assert status.look(run)["funnel_is_of_an_earlier_run"]
-    assert passes(run)["encode"] == (0, None)
+    assert passes(run)["encode"] == passes(run)["caption"] == (0, None)
     whole = passes(run)["measure"][1]
     next((run / "measures" / "sharpness").iterdir()).unlink()
     found = status.look(run)

@@ -102,6 +102,7 @@ def test_what_cannot_be_mended_is_put_aside():
     assert (words.wording, words.category, words.confidence) == ("none", "none", None)
     assert (words.reason, words.final) == ("impure", True)
     assert (words.last_wording, words.offending) == ("Red beach.", ("red", "beach"))
+    assert words.verdict == "scene"
     _, words = held(answer(subject="", motion="red"), answer(subject="", motion="running"))
     assert (words.reason, words.last_wording) == ("impure", "Running.")
 
