@@ -35,7 +35,8 @@ from curation.passes.dcp_table import concatenate, dcp_row_of, write_dcp_csv
 from curation.passes.run import Passes
 from curation.pipeline import UNANSWERED, leads, unanswered_runs
 from curation.publish.infos import parse_info, shard_folders
-from curation.recipe import as_settings, read_captioner
+from curation.publish.logged import log_captions
+from curation.recipe import as_settings, plain, read_captioner
 from curation.tables import Row, digest_rows
 from dynamicrafter.command import command
 from dynamicrafter.errors import InputError
@@ -120,6 +121,7 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     now = {name: count for name, count in captioned.items() if name != "clips"}
     summary |= {"captioned_now": now, "seconds": passes.seconds}
     write_json(folder / "summary.json", summary)
+    log_captions(plain(config), folder, summary)
     return summary
 
 

@@ -1,11 +1,11 @@
-"""What `curate` logs to W&B: counts, histograms, captions, and clips where they may leave.
+"""What `curate` and `recaption` log to W&B: counts, histograms, captions, clips that may leave.
 
 Nothing here stops or holds up a run: see `dynamicrafter.tracking`.
 """
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.passes.captions import CAPTIONS
 from curation.passes.dcp_table import COLUMNS, dcp_row_of
 from curation.passes.decide import FUNNEL
 from curation.passes.filters import SPLITS
 from curation.passes.gather import TABLE
 from curation.publish.datasheet_facts import measured_columns, unit_of
 from curation.publish.infos import iterate_infos
-from curation.tables import iterate_batches
+from curation.tables import count_rows, iterate_batches, iterate_rows
 from dynamicrafter import tracking
 from dynamicrafter.files import read_json
 from dynamicrafter.shards import Sample, ShardReader, may_be_passed_on
 
 BINS = 64
 MOST_CAPTIONS = 200
+MOST_SIGNS = 2000  # of a text
+ASKED_COLUMNS = (
+    "key", "original", "dynamic_wording", "dynamic_confidence", "purity", "reason", "verdict",
+    "last_wording", "offending",
+)  # fmt: skip
 SAMPLE_CLIPS = 8
 
 
@@ -50,7 +56,7 @@ def log_run(
         _log_counts(run, folder)
         _log_measures(run, folder)
         infos = [dcp_row_of(key, info) for key, info in _spread_infos(folder, MOST_CAPTIONS)]
-        cells = [[str(row[name])[:2000] for name in COLUMNS] for row in infos]
+        cells = [[str(row[name])[:MOST_SIGNS] for name in COLUMNS] for row in infos]
         run.table("captions", COLUMNS, cells)
         if clips_may_leave:
             _log_clips(run, config, folder)
@@ -66,6 +72,33 @@ def log_run(
             "absent",
         )
         run.summary({name: summary[name] for name in told if name in summary})
+
+
+def log_captions(config: dict[str, Any], folder: Path, summary: dict[str, Any]) -> None:
+    """Log a finished run of `recaption`: what became of captions, and its counts.
+
+    Args:
+        config: the resolved config; its `tracking` says where to.
+        folder: the run folder.
+        summary: of the run.
+    """
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.create(config["tracking"])
+    if settings.mode == "disabled":
+        return
+    wanted = _spread(count_rows(folder / CAPTIONS), MOST_CAPTIONS)
+    rows = [row for number, row in enumerate(iterate_rows(folder / CAPTIONS)) if number in wanted]
+    cells = [[_cell(row[name]) for name in ASKED_COLUMNS] for row in rows]
+    with tracking.open_run(settings, folder, "recaption", config) as run:
+        run.table("captions", ASKED_COLUMNS, cells)
+        run.summary({name: summary[name] for name in ("captions", "captioned_now", "seconds")})
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = ", ".join(value)
+    return value[:MOST_SIGNS] if isinstance(value, str) else value
 
 
 def _log_counts(run: tracking.Run, folder: Path) -> None:
@@ -135,13 +168,18 @@ def _measured(folder: Path, names: list[str]) -> Iterator[pa.Table]:
 def _spread_infos(folder: Path, most: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, info) of at most `most` samples, spread evenly over both splits."""
     total = sum(read_json(_manifest(folder, split))["samples"] for split in SPLITS)
-    wanted = {i * total // most for i in range(most)} if total > most else None
+    wanted = _spread(total, most)
     number = 0
     for split in SPLITS:
         for key, info in iterate_infos(folder / "dataset" / split):
-            if wanted is None or number in wanted:
+            if number in wanted:
                 yield key, info
             number += 1
+
+
+def _spread(total: int, most: int) -> Container[int]:
+    """At most `most` numbers below `total`, spread evenly."""
+    return {i * total // most for i in range(most)} if total > most else range(total)
 
 
 def _manifest(folder: Path, split: str) -> Path:

@@ -181,7 +181,7 @@ def test_impure_words_are_asked_again_taken_out_or_put_aside(shards, server, tmp
         return json.dumps(good | bad.get(number, {}))
 
     monkeypatch.setattr(faulty_server, "good_answer", reply)
-    summary = recaption(shards, server, tmp_path / "run")
+    summary = recaption(shards, server, tmp_path / "run", "tracking=offline")
     assert len(server.digests) == 8 + 3
     complaints = [json.loads(body)["messages"][2:] for body in server.bodies]
     told = [messages[1]["content"] for messages in complaints if messages]
@@ -198,6 +198,14 @@ def test_impure_words_are_asked_again_taken_out_or_put_aside(shards, server, tmp
     assert (line["reason"], line["last_wording"]) == ("caption_impure", "Red beach.")
     assert (line["verdict"], line["offending"]) == ("no_motion", ["red", "beach"])
     assert line["original"].startswith("A dog on a beach")
+    (path,) = (tmp_path / "run").glob("wandb/offline-run-*/files/media/table/captions*.json")
+    table = read_json(path)
+    rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
+    assert len(rows) == 8
+    refused = rows.pop(line["key"])
+    assert refused["offending"] == "red, beach"
+    assert {refused[name] for name in ("reason", "verdict")} == {"impure", "no_motion"}
+    assert all(row["reason"] is None and row["dynamic_wording"] for row in rows.values())
 
 
 def lose(name):
