@@ -206,7 +206,7 @@ def open_run(
         "entity": settings.entity,
         "group": settings.group,
         "job_type": job_type,
-        "name": folder.name,
+        "name": settings.get("name") or folder.name,
         "id": run_id(folder),
         "dir": folder,
         "config": redact(config),

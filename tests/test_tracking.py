@@ -58,6 +58,13 @@ def test_losses_tables_and_the_same_id_after_a_restart(tmp_path):
     assert "21.5" in json.dumps(records)
 
 
+@pytest.mark.parametrize(("name", "shown"), [(None, "folder"), ("wo_vdg-seed-7-train", None)])
+def test_a_run_is_called_as_its_folder_or_as_asked(tmp_path, name, shown):
+    settings = OmegaConf.merge(OFFLINE, {"name": name})
+    with tracking.open_run(settings, tmp_path / "folder", "train", {}) as run:
+        assert run._run.name == (name or shown)
+
+
 def test_no_secret_reaches_the_run_folder(tmp_path, monkeypatch):
     canary = "canary-31415926535"
     monkeypatch.setenv("WANDB_API_KEY", canary)

@@ -31,6 +31,8 @@ def test_every_arm_meets_every_seed_and_the_cells_of_an_arm_stand_together(tmp_p
     assert f"encoded.folder={tmp_path}/encoded" in train
     assert f"pretrained={jobs[3].folder}/train/model" in animate
     assert {f"generated={jobs[3].folder}/animate", "method=wo_vdg"} < set(evaluate)
+    for name, command in jobs[3].phases.items():
+        assert f"tracking.name=wo_vdg-seed-7-{name}" in command
 
 
 def test_arms_differ_in_their_name_alone(tmp_path):

@@ -82,21 +82,24 @@ def _phases(
     config: DictConfig, folder: Path, arm: str, seed: int, place: Path
 ) -> dict[str, list[str]]:
     """The commands of a cell; what is given first may be overridden by `extra`."""
-    tracking = _tracking(config, folder)
+
+    def tracked(verb: str) -> list[str]:
+        return _tracking(config, folder, f"{arm}-seed-{seed}-{verb}")
+
     kept = [f"stage_store={config.stages}"] if config.stages else []
     kept += [f"encoded.folder={config.encoded}"] if config.encoded else []
     return {
         "train": [
-            "train", *tracking, "on_change=refuse", *config.extra.train,
+            "train", *tracked("train"), "on_change=refuse", *config.extra.train,
             f"+ablation={arm}", f"seed={seed}", f"data={config.data}",
             f"validation={config.validation}", *kept, f"run_dir={place}/train",
         ],
         "animate": [
-            "animate", *tracking, f"image={config.validation}", *config.extra.animate,
+            "animate", *tracked("animate"), f"image={config.validation}", *config.extra.animate,
             f"pretrained={place}/train/model", f"run_dir={place}/animate",
         ],
         "eval": [
-            "eval", *tracking, f"reference={config.validation}",
+            "eval", *tracked("eval"), f"reference={config.validation}",
             f"second_reference={config.data}", *config.extra.eval, f"generated={place}/animate",
             f"method={arm}", f"features={folder}/features", f"run_dir={place}/eval",
         ],
@@ -108,17 +111,17 @@ def _table_arguments(config: DictConfig, folder: Path) -> list[str]:
     return [
         "eval", "ablation", f"run={folder / ablation.FILE}", f"run_dir={folder}/table",
         f"published={published}", f"published_benchmark={config.published_benchmark}",
-        f"seed={config.bootstrap_seed}", *_tracking(config, folder),
+        f"seed={config.bootstrap_seed}", *_tracking(config, folder, "table"),
     ]  # fmt: skip
 
 
-def _tracking(config: DictConfig, folder: Path) -> list[str]:
-    """Where the commands log to: together, as one group of runs."""
+def _tracking(config: DictConfig, folder: Path, name: str) -> list[str]:
+    """Where a command logs to and under which name: all together, as one group of runs."""
     own = config.tracking
     entity = [f"tracking.entity={own.entity}"] if own.entity else []
     group = own.group or folder.resolve().name
     return [f"tracking={own.mode}", f"tracking.project={own.project}", *entity,
-            f"tracking.group={group}"]  # fmt: skip
+            f"tracking.group={group}", f"tracking.name={name}"]  # fmt: skip
 
 
 def _check(config: DictConfig) -> None:
