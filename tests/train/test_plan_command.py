@@ -113,6 +113,7 @@ def test_an_autoencoder_stage_is_planned_too():
         ("gpus=3", "stage context: batch=64 cannot be shared by gpus=3"),
         ("mfu=2", "mfu=2; it is a share"),
         ("recipe.joint.trainable=[temporel]", "there is no parameter group temporel"),
+        ("+recipe.vae.steps=3", "recipe.vae sets steps, but this recipe has no stage vae"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(override, message):

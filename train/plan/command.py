@@ -18,7 +18,7 @@ from train.plan.memory import GIB, Knobs, Workload, estimate
 from train.plan.table import lines_of
 from train.precision import choose_precision
 from train.settings import stage_steps
-from train.stage import of_stage, stage_settings
+from train.stage import check_stage, of_stage, stage_settings
 
 
 def main() -> None:
@@ -49,6 +49,7 @@ def plan(config: DictConfig) -> dict[str, Any]:
     stages, works = [], {}
     previous: dict[str, Any] = {}
     for name in config.recipe.stages:
+        check_stage(config, name)
         settings = stage_settings(config, name)
         if settings.batch % config.gpus:
             raise InputError(
