@@ -6,7 +6,7 @@ an estimate.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,35 +116,25 @@ def measured(
 
 def encoded(settings: EncodeSettings, folder: Path) -> Progress:
     """The pass `encode`, by the decisions that are there."""
-    pieces, wanted = _kept_by_piece(folder)
-    found = Progress("encode", "clips", planned=int(wanted.sum()), made=(ENCODED, ".tar"))
-    if len(pieces) <= FEW:
-        for name, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
-            name = f"{name:016x}"
-            done = len(find_encoded(name, settings, folder))
-            found.done += min(count, done + len(find_failed(name, settings, folder)))
-    else:
-        found.done = _in_marked(ENCODED, f"-{settings.digest}-", ".tar", pieces, wanted, folder)
-        found.about = True
-    return found
+    return _by_piece(
+        Progress("encode", "clips", made=(ENCODED, ".tar")),
+        f"-{settings.digest}-",
+        lambda piece: find_encoded(piece, settings, folder),
+        settings,
+        folder,
+    )
 
 
 def captioned(captioner: AnySettings, settings: EncodeSettings, folder: Path) -> Progress:
     """The pass `caption`, once all is encoded; a clip that could not be is not captioned."""
-    pieces, wanted = _kept_by_piece(folder)
     outcomes = outcomes_of(captioner, settings.digest, folder)
-    found = Progress("caption", "clips", planned=int(wanted.sum()), made=(OUTCOMES, ".parquet"))
-    if len(pieces) <= FEW:
-        for name, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
-            name = f"{name:016x}"
-            done = len(outcomes.find(name))
-            found.done += min(count, done + len(find_failed(name, settings, folder)))
-    else:
-        found.done = _in_marked(
-            OUTCOMES, f"-{outcomes.digest}-", ".parquet", pieces, wanted, folder
-        )
-        found.about = True
-    return found
+    return _by_piece(
+        Progress("caption", "clips", made=(OUTCOMES, ".parquet")),
+        f"-{outcomes.digest}-",
+        outcomes.find,
+        settings,
+        folder,
+    )
 
 
 def packed(shard_bytes: int, folder: Path) -> Progress:
@@ -278,16 +268,30 @@ def _kept_by_piece(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ids, np.uint64)[wanted > 0], wanted[wanted > 0]
 
 
-def _in_marked(
-    within: str, mark: str, ending: str, pieces: np.ndarray, wanted: np.ndarray, folder: Path
-) -> int:
-    """Clips that are wanted of pieces which have a file with this mark in its name."""
-    done = [
-        _number(entry.name)
-        for entry in _entries(folder / within, ending, deep=True)
-        if mark in entry.name
-    ]
-    return int(wanted[np.isin(pieces, np.array(done, np.uint64))].sum())
+def _by_piece(
+    found: Progress,
+    mark: str,
+    find: Callable[[str], Sized],
+    settings: EncodeSettings,
+    folder: Path,
+) -> Progress:
+    """A pass with the numbers of clips that stay, and of those that `find` finds or none can have.
+
+    Of many pieces those count as whole that have a file with this mark in its name.
+    """
+    pieces, wanted = _kept_by_piece(folder)
+    found.planned = int(wanted.sum())
+    found.about = len(pieces) > FEW
+    if found.about:
+        within, ending = found.made
+        files = _entries(folder / within, ending, deep=True)
+        done = [_number(entry.name) for entry in files if mark in entry.name]
+        found.done = int(wanted[np.isin(pieces, np.array(done, np.uint64))].sum())
+        return found
+    for number, count in zip(pieces.tolist(), wanted.tolist(), strict=True):
+        piece = f"{number:016x}"
+        found.done += min(count, len(find(piece)) + len(find_failed(piece, settings, folder)))
+    return found
 
 
 def _count_values(task: Task, folder: Path) -> int:
