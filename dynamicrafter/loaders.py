@@ -1,7 +1,7 @@
 """Things made of a data set by processes of their own, which outlive no one and stop for nobody."""
 
 import contextlib
-import os
+import mmap
 import pickle
 import signal
 import tempfile
@@ -88,9 +88,12 @@ class _Handed(Dataset):
 
 
 def _received(descriptor: Any) -> Dataset:
-    with open(descriptor.detach(), "rb") as file:
-        # The processes share one place in the file; each reads without moving it.
-        return pickle.loads(os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0))
+    # The processes share one place in the file, so each looks at all of it without moving there.
+    with (
+        open(descriptor.detach(), "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        return pickle.loads(data)
 
 
 def _next(ready: Iterator[Value | ToolkitError], remedy: str) -> Value | ToolkitError | None:

@@ -145,9 +145,10 @@ def _passes(
         Progress("pack", "shards"),
     ]
     if passes[3].whole:
-        passes[4] = survey.encoded(recipe.encode, folder)
+        kept = survey.kept_by_piece(folder)
+        passes[4] = survey.encoded(kept, recipe.encode, folder)
         if passes[4].whole:
-            passes[5] = survey.captioned(recipe.captioner, recipe.encode, folder)
+            passes[5] = survey.captioned(kept, recipe.captioner, recipe.encode, folder)
         if survey.changed_at(folder / "pack" / "plan-test.parquet") >= min(decided, began):
             passes[6] = survey.packed(recipe.shard_bytes, folder)
     passes.append(Progress("finish", "papers", int((folder / DONE).exists()), 1))

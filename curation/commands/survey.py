@@ -39,6 +39,9 @@ from dynamicrafter.files import read_json
 FEW = 200
 """Parts, or pieces, up to which every one is looked at."""
 
+Kept = tuple[np.ndarray, np.ndarray]
+"""(ids, clips that stay), uint64 [n] and int64 [n], of the pieces that have such."""
+
 
 @dataclass
 class Progress:
@@ -114,9 +117,29 @@ def measured(
     return found
 
 
-def encoded(settings: EncodeSettings, folder: Path) -> Progress:
-    """The pass `encode`, by the decisions that are there."""
+def kept_by_piece(folder: Path) -> Kept:
+    """What the passes after `decide` have to do, by the decisions that are there."""
+    batches = iterate_batches(folder / DECISIONS, columns=["kept"])
+    kept = np.concatenate(
+        [np.zeros(1, np.int64), *(batch["kept"].to_numpy() for batch in batches)]
+    ).astype(np.int64)
+    before = np.cumsum(kept)
+    ids, first, rows = [], [], []
+    for batch in iterate_batches(folder / PIECES):
+        ids += [_number(piece) for piece in batch["piece"].to_pylist()]
+        first.append(batch["first"].to_numpy())
+        rows.append(batch["rows"].to_numpy())
+    begin = np.concatenate([np.empty(0, np.int64), *first]).astype(np.int64)
+    end = begin + np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
+    last = len(before) - 1  # a table that is being replaced may be longer than its index
+    wanted = before[np.minimum(end, last)] - before[np.minimum(begin, last)]
+    return np.array(ids, np.uint64)[wanted > 0], wanted[wanted > 0]
+
+
+def encoded(kept: Kept, settings: EncodeSettings, folder: Path) -> Progress:
+    """The pass `encode`; `kept` by `kept_by_piece`."""
     return _by_piece(
+        kept,
         Progress("encode", "clips", made=(ENCODED, ".tar")),
         f"-{settings.digest}-",
         lambda piece: find_encoded(piece, settings, folder),
@@ -125,10 +148,13 @@ def encoded(settings: EncodeSettings, folder: Path) -> Progress:
     )
 
 
-def captioned(captioner: AnySettings, settings: EncodeSettings, folder: Path) -> Progress:
+def captioned(
+    kept: Kept, captioner: AnySettings, settings: EncodeSettings, folder: Path
+) -> Progress:
     """The pass `caption`, once all is encoded; a clip that could not be is not captioned."""
     outcomes = outcomes_of(captioner, settings.digest, folder)
     return _by_piece(
+        kept,
         Progress("caption", "clips", made=(OUTCOMES, ".parquet")),
         f"-{outcomes.digest}-",
         outcomes.find,
@@ -243,32 +269,8 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _kept_by_piece(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, clips that stay), uint64 [n] and int64 [n], of the pieces that have such."""
-    names = ["kept"]
-    kept = np.concatenate(
-        [
-            np.zeros(1, np.int64),
-            *(
-                batch["kept"].to_numpy()
-                for batch in iterate_batches(folder / DECISIONS, columns=names)
-            ),
-        ]
-    ).astype(np.int64)
-    before = np.cumsum(kept)
-    ids, first, rows = [], [], []
-    for batch in iterate_batches(folder / PIECES):
-        ids += [_number(piece) for piece in batch["piece"].to_pylist()]
-        first.append(batch["first"].to_numpy())
-        rows.append(batch["rows"].to_numpy())
-    begin = np.concatenate([np.empty(0, np.int64), *first]).astype(np.int64)
-    end = begin + np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
-    last = len(before) - 1  # a table that is being replaced may be longer than its index
-    wanted = before[np.minimum(end, last)] - before[np.minimum(begin, last)]
-    return np.array(ids, np.uint64)[wanted > 0], wanted[wanted > 0]
-
-
 def _by_piece(
+    kept: Kept,
     found: Progress,
     mark: str,
     find: Callable[[str], Sized],
@@ -279,7 +281,7 @@ def _by_piece(
 
     Of many pieces those count as whole that have a file with this mark in its name.
     """
-    pieces, wanted = _kept_by_piece(folder)
+    pieces, wanted = kept
     found.planned = int(wanted.sum())
     found.about = len(pieces) > FEW
     if found.about:

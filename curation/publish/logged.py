@@ -5,7 +5,7 @@ Nothing here stops or holds up a run: see `dynamicrafter.tracking`.
 
 import contextlib
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,9 @@ def log_captions(config: dict[str, Any], folder: Path, summary: dict[str, Any]) 
     settings = OmegaConf.create(config["tracking"])
     if settings.mode == "disabled":
         return
-    wanted = _spread(count_rows(folder / CAPTIONS), MOST_CAPTIONS)
-    rows = [row for number, row in enumerate(iterate_rows(folder / CAPTIONS)) if number in wanted]
+    table = folder / CAPTIONS
+    wanted = sorted(_spread(count_rows(table), MOST_CAPTIONS))
+    rows = [row for number in wanted for row in iterate_rows(table, number, number + 1)]
     cells = [[_cell(row[name]) for name in ASKED_COLUMNS] for row in rows]
     with tracking.open_run(settings, folder, "recaption", config) as run:
         run.table("captions", ASKED_COLUMNS, cells)
@@ -177,7 +178,7 @@ def _spread_infos(folder: Path, most: int) -> Iterator[tuple[str, dict[str, Any]
             number += 1
 
 
-def _spread(total: int, most: int) -> Container[int]:
+def _spread(total: int, most: int) -> Collection[int]:
     """At most `most` numbers below `total`, spread evenly."""
     return {i * total // most for i in range(most)} if total > most else range(total)
 

@@ -37,7 +37,8 @@ from eval.windows import VideoFile, Window
 FRAMES, STRIDE, SIDE = 16, 3, 256
 RULE = "direct_bilinear_halfpixel"
 BAR = 0.8
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if CUDA else "cpu")
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 
 
@@ -48,7 +49,6 @@ class Way:
     name: str
     tf32: bool = False
     channels_last: bool = False
-    compiled: bool = False
 
 
 PLAIN = Way("float32")
@@ -75,34 +75,33 @@ class Bytes:
 
 def main() -> None:
     """Measure and write the rates."""
-    cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.features", description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, default=4096 if cuda else 4, help="to decode")
-    parser.add_argument("--batch", type=int, default=16 if cuda else 1)
+    parser.add_argument("--clips", type=int, default=4096 if CUDA else 4, help="to decode")
+    parser.add_argument("--batch", type=int, default=16 if CUDA else 1)
     parser.add_argument("--workers", type=int, default=max(1, cores() - 1))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), arguments, "cuda" if cuda else "cpu")
+        result = measure(Path(folder), arguments)
     write_json(arguments.out, result)
 
 
-def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
+def measure(folder: Path, arguments: argparse.Namespace) -> dict:
     """All rates, in clips a second, each told when it is found."""
     batch, workers = arguments.batch, arguments.workers
-    model, weights = network(device)
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    model, weights = network()
+    name = torch.cuda.get_device_name() if CUDA else "cpu"
     tell(f"{name}, torch {torch.__version__}, batch {batch}, weights: {weights}")
     windows = np.stack([frames(video, FRAMES) for video in range(2 * batch)])
-    rounds = 10 if device == "cuda" else 1
-    alone = [compare(way, model, device, windows, batch, rounds) for way in WAYS]
+    rounds = 10 if CUDA else 1
+    alone = [compare(way, model, windows, batch, rounds) for way in WAYS]
     videos = make_videos(folder)
     clips = [window(videos, index) for index in range(arguments.clips)]
     decoding = rate(clips, batch, workers, lambda part: part)
     tell(f"decoding ({workers} workers): {decoding:.1f} clips/s")
     together = []
     for way, found in zip(WAYS, alone, strict=True):
-        both = rate(clips, batch, workers, ready(way, model, device, batch))
+        both = rate(clips, batch, workers, ready(way, model, batch))
         slower = min(decoding, found["clips_per_s"])
         bottleneck = "decoding" if decoding == slower else "network"
         tell(
@@ -117,7 +116,7 @@ def measure(folder: Path, arguments: argparse.Namespace, device: str) -> dict:
                 "of_the_slower_alone": both / slower,
             }
         )
-    evaluation = evaluation_rate(clips, folder, arguments, model, device)
+    evaluation = evaluation_rate(clips, folder, arguments, model)
     tell(f"an evaluation, all counted: {evaluation:.1f} clips/s")
     return {
         "device": name,
@@ -139,37 +138,34 @@ def tell(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def network(device: str) -> tuple[I3D, str]:
+def network() -> tuple[I3D, str]:
     """The network, and what its weights are."""
     asset = location(load_manifest()[I3D_ASSET])
     if asset.is_file():
-        return load_i3d(asset, device=device), I3D_ASSET
+        return load_i3d(asset, device=DEVICE), I3D_ASSET
     model = I3D(EPSILON["tfhub"])
     for number, parameter in enumerate(model.parameters()):
         if parameter.ndim > 1:  # so that a signal keeps its size on the way
             scale = (2 / parameter[0].numel()) ** 0.5
             parameter.data = scale * draws.normal(0, number, "weights", tuple(parameter.shape))
-    return model.eval().requires_grad_(False).to(device), "random"
+    return model.eval().requires_grad_(False).to(DEVICE), "random"
 
 
-def ready(way: Way, model: I3D, device: str, batch: int) -> Extract:
+def ready(way: Way, model: I3D, batch: int) -> Extract:
     """The extractor of one way of computing; it leaves the model's weights in that layout."""
     layout = torch.channels_last_3d if way.channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
-    forward = torch.compile(model) if way.compiled else model
 
     def run(part: torch.Tensor) -> torch.Tensor:
-        return forward(preprocess(part, RULE, SIZE).contiguous(memory_format=layout))[0]
+        return model(preprocess(part, RULE, SIZE).contiguous(memory_format=layout))[0]
 
-    return extractor(run, device, batch, way.tf32)
+    return extractor(run, DEVICE, batch, way.tf32)
 
 
-def compare(
-    way: Way, model: I3D, device: str, windows: np.ndarray, batch: int, rounds: int
-) -> dict:
+def compare(way: Way, model: I3D, windows: np.ndarray, batch: int, rounds: int) -> dict:
     """Rate and difference of one way: windows in memory to logits in memory."""
-    plain = ready(PLAIN, model, device, batch)(windows)
-    extract = ready(way, model, device, batch)
+    plain = ready(PLAIN, model, batch)(windows)
+    extract = ready(way, model, batch)
     found = extract(windows)  # compiles, and chooses its kernels
     seconds = []
     for _ in range(rounds):
@@ -214,11 +210,11 @@ def rate(
 
 
 def evaluation_rate(
-    clips: list[Window], folder: Path, arguments: argparse.Namespace, model: I3D, device: str
+    clips: list[Window], folder: Path, arguments: argparse.Namespace, model: I3D
 ) -> float:
     """Clips a second of an evaluation: digests, processes, features, and the cache filled."""
-    network = Network("i3d", "bench", RULE, lambda _: ready(PLAIN, model, device, arguments.batch))
-    store = Features(folder / "cache", arguments.batch, arguments.workers, torch.device(device))
+    network = Network("i3d", "bench", RULE, lambda _: ready(PLAIN, model, arguments.batch))
+    store = Features(folder / "cache", arguments.batch, arguments.workers, DEVICE)
     began = time.perf_counter()
     found = store.of(clips, [network], "evaluation")["i3d"]
     assert len(found) == len(clips)
