@@ -69,7 +69,8 @@ def _asset_digest(path: str | Path) -> str:
     """The sha256 of the file, which must be the asset's."""
     remedy = f"run: dynamicrafter assets fetch {LPIPS_ASSET}"
     if not Path(path).is_file():
-        raise MissingWeights(f"no LPIPS weights at {path}; {remedy}")
+        # Pages show this, and a path may hold its user's name.
+        raise MissingWeights(f"there is no {Path(path).name}; {remedy}")
     expected, found = load_manifest()[LPIPS_ASSET].stored_sha256, file_digest(path)
     if found != expected:
         raise MissingWeights(f"{path} is not {LPIPS_ASSET} by its sha256 {found}; {remedy}")

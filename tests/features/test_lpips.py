@@ -83,8 +83,10 @@ def test_what_it_cannot_compare_is_named(random_lpips):
 
 def test_absent_or_other_weights_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path))
-    with pytest.raises(MissingWeights, match="run: dynamicrafter assets fetch lpips-alexnet"):
+    fetch = "run: dynamicrafter assets fetch lpips-alexnet"
+    with pytest.raises(MissingWeights, match=fetch) as caught:
         lpips_network()
+    assert str(tmp_path) not in str(caught.value)  # a page shows it
     (tmp_path / "other.safetensors").write_bytes(b"other")
     with pytest.raises(MissingWeights, match="is not lpips-alexnet by its sha256"):
         load_lpips(tmp_path / "other.safetensors")
