@@ -142,8 +142,8 @@ def own_part(tensor: Tensor) -> Tensor:
 
 
 def laid_out_as(full: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, dealt out like another one."""
-    full = full.to(own_part(like).device, like.dtype)
+    """A copy of a whole tensor, dealt out and in memory like another one (a fused step asks so)."""
     if not isinstance(like, DTensor):
-        return full
+        return torch.empty_like(like, requires_grad=False).copy_(full)
+    full = full.to(own_part(like).device, like.dtype)
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)

@@ -82,6 +82,23 @@ def test_a_restored_training_goes_on_as_if_nothing_had_been(checkpoints, ema):
     assert_equal(values(other), values(training))
 
 
+def test_what_is_restored_lies_in_memory_as_the_parameters_do(checkpoints):
+    """Compiled layers train channels-last weights; a fused step needs moments that lie so too."""
+    weights = torch.arange(240.0).reshape(5, 4, 3, 4)
+    trained = {"conv": torch.nn.Parameter(weights.contiguous(memory_format=torch.channels_last))}
+    training = Training(trained, make_optimizer(trained, SETTINGS), Ema(trained, 0.9))
+    take_step(training, 0)
+    checkpoints.save(1, training, {})
+    checkpoints.wait()
+    before = values(training)
+    restore(checkpoints.newest(), training)
+    assert_equal(values(training), before)
+    moments = training.optimizer.state[trained["conv"]]
+    found = [moments["exp_avg"], moments["exp_avg_sq"], training.ema.average["conv"]]
+    assert [tensor.stride() for tensor in found] == 3 * [trained["conv"].stride()]
+    assert not any(tensor.requires_grad for tensor in found)
+
+
 def test_restoring_over_moments_that_are_there_replaces_them(checkpoints, saved):
     other = make_training(seed=1)
     for number in range(5):
