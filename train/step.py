@@ -103,7 +103,8 @@ class Step:
         if not fit.offload:
             self._encoders.to(device)
         if fit.compiled:
-            channels_last(model.unet)
+            if fit.parallel != "fsdp":  # which divides only what lies in the usual order
+                channels_last(model.unet)
             compile_layers(model.unet)
         # What is cheap to have back a compiled layer computes again by itself.
         redundant = fit.compiled and fit.recompute == "selective"

@@ -23,6 +23,7 @@ ON_GPU = {  # case → the module that runs it; named by text alone
     "train-256": "train.bench",
     "train-512": "train.bench",
     "curves": "train.bench",
+    "noise": "train.bench",
     "sample-256": "dynamicrafter.bench.sampling",
     "sample-512": "dynamicrafter.bench.sampling",
     "batch-256": "dynamicrafter.bench.sampling",
