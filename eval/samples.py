@@ -211,6 +211,12 @@ def _from_shards(own: _Own, reader: ShardReader) -> Compared:
 def _from_folder(own: _Own, folder: Path, inspect: Inspector) -> Compared:
     """A folder of videos: pairs by key where the keys are the same, else two sets."""
     windows, dropped = _folder_windows(folder, own.protocol, inspect, "reference")
+    if not windows:
+        said = first_of([f"{one.key} ({one.reason})" for one in dropped])
+        raise InputError(
+            f"none of the {len(dropped)} videos in {folder} can be compared with: {said}; name "
+            "another reference=FOLDER, or reference=null for none"
+        )
     bad = {one.key for one in dropped}
     shared = [key for key in own.good if key in windows]
     if not shared:

@@ -209,6 +209,13 @@ def test_other_protocols_stand_beside_the_first(evaluate, tmp_path):
         evaluate(tmp_path / "mine", "also=[nonsense]")
 
 
+def test_a_reference_without_one_video_of_use_is_refused(evaluate, tmp_path):
+    short = fill(tmp_path / "short", frames=16)
+    reason = r"none of the 4 videos in .*short .*: a \(shorter than the 46 frames of a window\), b "
+    with pytest.raises(InputError, match=reason + ".*reference=null"):
+        evaluate(fill(tmp_path / "mine", 9), f"reference={short}")
+
+
 def test_a_reference_of_none_leaves_the_distances_absent(evaluate, tmp_path):
     found = evaluate(fill(tmp_path / "mine", 9), "reference=null")
     rows = {row.metric: row for row in found.rows}
