@@ -3,9 +3,9 @@
 A small model is trained through the command, once undisturbed and once killed after a checkpoint
 and begun again. Both take the same clips; it is told how far their losses are apart, since some
 kernels of a GPU add up in the order in which their threads end. Ends with 1 if a run fails, if the
-clips differ or a loss is off by more than that. SHARDS is a folder that `dynamicrafter curate`
-made, of clips of 16 frames. Settings may follow: `device=cpu model.resolution=[16,16]` tries it
-without a GPU, where the bits are equal.
+clips differ or a loss is off by more than 1 %. SHARDS is a folder that `dynamicrafter curate` made,
+of clips of 16 frames. Settings may follow: `device=cpu model.resolution=[16,16]` tries it without a
+GPU, where the bits are equal.
 """
 
 import sys
@@ -19,7 +19,7 @@ from tests.commands.kills import kill, start
 from tests.train.small_runs import arguments, assert_same_training, steps_of, train, wait_for_step
 
 STEPS, KILLED_AFTER = 8, 5  # checkpoints at 3, 6 and the end
-ROUNDING = 1e-2  # of a loss after so few steps, relative
+ROUNDING = 1e-2  # of a loss, relative; growing from step to step
 SETTINGS = [
     "device=cuda",
     "loader_workers=2",
