@@ -4,10 +4,10 @@ import pytest
 
 from tests.commands.kills import kill
 from tests.train.small_runs import (
+    assert_alike,
     assert_same_training,
     stage,
     start_ranks,
-    steps_of,
     train,
     wait_for_step,
 )
@@ -30,13 +30,6 @@ def together(shards, folder, *more):
     ranks = start_ranks(2, shards, folder, STEPS, *ALIKE, *more)
     assert [rank.finish() for rank in ranks] == [0, 0], ranks[0].log.read_text()[-3000:]
     return folder
-
-
-def assert_alike(first, second, tolerance=1e-6):
-    one, other = steps_of(first), steps_of(second)
-    assert [row[3] for row in one] == [row[3] for row in other]
-    for (_, loss, _, _), (_, again, _, _) in zip(one, other, strict=True):
-        assert again == pytest.approx(loss, rel=tolerance)
 
 
 @pytest.mark.sample

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -91,6 +92,14 @@ def same_tensors(first: Path, second: Path) -> bool:
     """Whether two weight files hold the same, to the bit."""
     one, other = load_file(first), load_file(second)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def assert_alike(first: Path, second: Path, tolerance: float = 1e-6) -> None:
+    """The same clips step by step, and losses within a relative tolerance."""
+    one, other = steps_of(first), steps_of(second)
+    assert [row[3] for row in one] == [row[3] for row in other]
+    losses = np.array([[row[1] for row in rows] for rows in (one, other)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=tolerance, atol=0)
 
 
 def assert_same_training(first: Path, second: Path) -> None:
