@@ -28,7 +28,7 @@ from dynamicrafter import files
 from dynamicrafter.command import say
 from dynamicrafter.errors import InputError, MachineError
 from train.optimizer import Ema
-from train.parallel import laid_out_as, own_part, whole
+from train.parallel import fill, whole
 
 WEIGHTS, OPTIMIZER, EMA = "weights.safetensors", "optimizer.safetensors", "ema.safetensors"
 STATE = "state.json"
@@ -182,19 +182,18 @@ def restore(checkpoint: Path, training: Training) -> None:
     averages = load_file(checkpoint / EMA) if training.ema else {}
     on_device = training.optimizer.defaults["fused"]
     for name, parameter in training.trained.items():
-        own_part(parameter).copy_(own_part(laid_out_as(weights[name], parameter)))
+        fill(parameter, weights[name])
         training.optimizer.state[parameter] = {}
         if f"{name}.step" in moments:  # else it has never had a gradient
             training.optimizer.state[parameter] = {
                 "step": moments[f"{name}.step"].to(parameter.device if on_device else "cpu"),
-                **{
-                    field: laid_out_as(moments[f"{name}.{field}"], parameter)
+                **{  # in memory as the weights are, which a fused step asks for
+                    field: fill(torch.empty_like(parameter), moments[f"{name}.{field}"])
                     for field in ("exp_avg", "exp_avg_sq")
                 },
             }
         if training.ema:
-            average = training.ema.average[name]
-            own_part(average).copy_(own_part(laid_out_as(averages[name], average)))
+            fill(training.ema.average[name], averages[name])
 
 
 def _trouble(checkpoint: Path) -> str | None:

@@ -141,9 +141,10 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def laid_out_as(full: Tensor, like: Tensor) -> Tensor:
-    """A copy of a whole tensor, dealt out and in memory like another one (a fused step asks so)."""
-    if not isinstance(like, DTensor):
-        return torch.empty_like(like, requires_grad=False).copy_(full)
-    full = full.to(own_part(like).device, like.dtype)
-    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
+def fill(tensor: Tensor, full: Tensor) -> Tensor:
+    """Copy a whole tensor into one that may be divided, and return that."""
+    if isinstance(tensor, DTensor):
+        full = full.to(own_part(tensor).device, tensor.dtype)
+        full = distribute_tensor(full, tensor.device_mesh, tensor.placements, src_data_rank=None)
+    own_part(tensor).copy_(own_part(full))
+    return tensor

@@ -10,7 +10,7 @@ from tests.train.small_runs import (
     assert_alike,
     assert_same_training,
     start_ranks,
-    train,
+    trained,
     wait_for_step,
 )
 
@@ -26,16 +26,12 @@ COMPILED = ("compile=true", "recipe.joint.learning_rate=1e-4")
 
 @pytest.fixture(scope="module")
 def compiled(shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compiled") / "run"
-    result = train(shards, folder, STEPS, *COMPILED)
-    assert result.returncode == 0, result.stderr
-    return folder
+    return trained(shards, tmp_path_factory.mktemp("compiled") / "run", STEPS, *COMPILED)
 
 
 def test_the_steps_are_those_of_plain_layers(shards, compiled, tmp_path):
-    result = train(shards, tmp_path / "run", STEPS, *COMPILED, "compile=false")
-    assert result.returncode == 0, result.stderr
-    assert_alike(tmp_path / "run", compiled, tolerance=1e-4)
+    plain = trained(shards, tmp_path / "run", STEPS, *COMPILED, "compile=false")
+    assert_alike(plain, compiled, tolerance=1e-4)
 
 
 def test_one_that_is_killed_goes_on_to_the_bit(shards, compiled, tmp_path):
@@ -43,9 +39,7 @@ def test_one_that_is_killed_goes_on_to_the_bit(shards, compiled, tmp_path):
     run = start(arguments(shards, folder, STEPS, *COMPILED), tmp_path / "run.log")
     assert wait_for_step(run, folder, 4, limit_s=600)  # one after a checkpoint
     kill(run.process)
-    result = train(shards, folder, STEPS, *COMPILED)
-    assert result.returncode == 0, result.stderr
-    assert_same_training(compiled, folder)
+    assert_same_training(compiled, trained(shards, folder, STEPS, *COMPILED))
 
 
 def test_sharded_ranks_compile_too(shards, compiled, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from tests.commands.kills import kill, start
 from tests.commands.runner import partials
 from tests.resume.in_process import run_here
-from tests.train.small_runs import arguments, assert_same_training, train, wait_for_step
+from tests.train.small_runs import arguments, assert_same_training, trained, wait_for_step
 
 STEPS = 20
 FEW = 8  # where one kill is enough
@@ -24,10 +24,7 @@ def more(shards):
 
 @pytest.fixture(scope="module")
 def undisturbed(shards, more, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    result = train(shards, folder, STEPS, *more)
-    assert result.returncode == 0, result.stderr
-    return folder
+    return trained(shards, tmp_path_factory.mktemp("undisturbed") / "run", STEPS, *more)
 
 
 def kill_at(command, folder, step, draw):
@@ -41,8 +38,7 @@ def kill_at(command, folder, step, draw):
 
 def go_on(shards, folder, more):
     """The same command again, to the end."""
-    result = train(shards, folder, STEPS, *more)
-    assert result.returncode == 0, result.stderr
+    trained(shards, folder, STEPS, *more)
     assert not partials(folder)
 
 

@@ -8,7 +8,7 @@ from tests.train.small_runs import (
     assert_same_training,
     stage,
     start_ranks,
-    train,
+    trained,
     wait_for_step,
 )
 
@@ -20,10 +20,7 @@ ALIKE = ("microbatch=1", "recipe.joint.learning_rate=1e-4")
 
 @pytest.fixture(scope="module")
 def alone(shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    result = train(shards, folder, STEPS, *ALIKE)
-    assert result.returncode == 0, result.stderr
-    return folder
+    return trained(shards, tmp_path_factory.mktemp("alone") / "run", STEPS, *ALIKE)
 
 
 def together(shards, folder, *more):
@@ -46,30 +43,31 @@ def test_sharded_ranks_take_the_same_steps(shards, alone, tmp_path):
     assert_alike(alone, folder)
 
 
-def test_a_sharded_run_goes_on_alone(shards, alone, tmp_path):
+@pytest.mark.parametrize("again", ["alone", "sharded"])
+def test_a_sharded_run_goes_on(shards, alone, tmp_path, again):
     """A checkpoint holds whole tensors: it does not depend on who wrote it."""
     folder = tmp_path / "run"
     ranks = start_ranks(2, shards, folder, STEPS, *ALIKE, "parallel=fsdp")
     assert wait_for_step(ranks[0], folder, 3)
     for rank in ranks:
         kill(rank.process)
-    result = train(shards, folder, STEPS, *ALIKE)
-    assert result.returncode == 0, result.stderr
+    if again == "alone":
+        trained(shards, folder, STEPS, *ALIKE)
+    else:
+        together(shards, folder, "parallel=fsdp")
     assert_alike(alone, folder)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_loader_workers_change_nothing(shards, alone, tmp_path, workers):
-    result = train(shards, tmp_path / "run", STEPS, *ALIKE, f"loader_workers={workers}")
-    assert result.returncode == 0, result.stderr
-    assert_same_training(alone, tmp_path / "run")
+    folder = trained(shards, tmp_path / "run", STEPS, *ALIKE, f"loader_workers={workers}")
+    assert_same_training(alone, folder)
 
 
 @pytest.mark.parametrize("choice", [("microbatch=2",), ("microbatch=4", "recompute=selective")])
 def test_micro_batches_and_recomputing_change_rounding_only(shards, alone, tmp_path, choice):
-    result = train(shards, tmp_path / "run", STEPS, *ALIKE, *choice)
-    assert result.returncode == 0, result.stderr
-    assert_alike(alone, tmp_path / "run", tolerance=1e-5)
+    folder = trained(shards, tmp_path / "run", STEPS, *ALIKE, *choice)
+    assert_alike(alone, folder, tolerance=1e-5)
 
 
 @pytest.mark.sample

@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands.kills import kill, start
 from tests.test_tracking import read_back
-from tests.train.small_runs import arguments, stage, steps_of, train, wait_for_step
+from tests.train.small_runs import arguments, stage, steps_of, trained, wait_for_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.sample]
 
@@ -29,9 +29,7 @@ def folder(shards, tmp_path_factory):
     assert wait_for_step(run, folder, 8)
     time.sleep(random.Random(0).uniform(0, 0.3))
     kill(run.process)
-    result = train(shards, folder, STEPS, *more)
-    assert result.returncode == 0, result.stderr
-    return folder
+    return trained(shards, folder, STEPS, *more)
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,13 @@ def train(shards: Path, folder: Path, steps: int, *more: str) -> subprocess.Comp
     )
 
 
+def trained(shards: Path, folder: Path, steps: int, *more: str) -> Path:
+    """Train to the end; the folder."""
+    result = train(shards, folder, steps, *more)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
 def start_ranks(count: int, shards: Path, folder: Path, steps: int, *more: str) -> list[Started]:
     """Start ranks as torchrun would, each with a log of its own beside `folder`."""
     with socket.socket() as free:
