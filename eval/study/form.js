@@ -68,6 +68,7 @@
     if (moving(screen)) for (const video of videos(screen)) video.pause();
     else if (playable(screen).every((video) => video.ended)) start(screen);
     else for (const video of playable(screen)) if (!video.ended) video.play().catch(() => {});
+    label(screen);
   };
   const inStep = (screen) => {
     const [lead, ...others] = playable(screen).sort((a, b) => b.duration - a.duration);
