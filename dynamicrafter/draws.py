@@ -10,9 +10,12 @@ and another arm of an ablation all see the same clips, noise and timesteps.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch  # imported below, for most draws need none
 
 
 def key(seed: int, n: int, name: str) -> int:
@@ -26,8 +29,10 @@ def generator(seed: int, n: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key(seed, n, name)))
 
 
-def normal(seed: int, n: int, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def normal(seed: int, n: int, name: str, shape: tuple[int, ...]) -> "torch.Tensor":
     """Standard normal float32 tensor of `shape` on the CPU."""
+    import torch
+
     return torch.from_numpy(generator(seed, n, name).standard_normal(shape, dtype=np.float32))
 
 
@@ -45,17 +50,23 @@ class BatchDraws:
     stream: str
     numbers: Sequence[int]
 
-    def normal(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    def normal(self, name: str, shape: tuple[int, ...]) -> "torch.Tensor":
         """Standard normal `[b, *shape]`."""
+        import torch
+
         return torch.stack([normal(self.seed, n, self._name(name), shape) for n in self.numbers])
 
-    def uniform(self, name: str) -> torch.Tensor:
+    def uniform(self, name: str) -> "torch.Tensor":
         """Uniform in [0, 1), `[b]`, float32."""
+        import torch
+
         rows = [g.random(dtype=np.float32) for g in self._generators(name)]
         return torch.tensor(rows)
 
-    def integers(self, name: str, low: int, high: int) -> torch.Tensor:
+    def integers(self, name: str, low: int, high: int) -> "torch.Tensor":
         """Integers in [low, high), `[b]`, int64."""
+        import torch
+
         return torch.tensor([int(g.integers(low, high)) for g in self._generators(name)])
 
     def _generators(self, name: str) -> Iterator[np.random.Generator]:

@@ -4,16 +4,18 @@ The same model scores FVD 219 to 486 on the same data in published reports, by p
 the name is printed with each number, and a shipped name cannot be used with other settings.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, get_args
 
 import yaml
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features.i3d import MIN_FRAMES
-from dynamicrafter.features.preprocess import Rule
+from dynamicrafter.features.network import Rule
 from dynamicrafter.files import sha256_json
 
 NETWORKS = ("i3d-tfhub", "i3d-videogpt", "videomae-v2-ssv2")
@@ -113,12 +115,14 @@ def protocol(settings: Mapping[str, Any]) -> Protocol:
     return found
 
 
-def shipped() -> dict[str, Protocol]:
+@functools.cache
+def shipped() -> Mapping[str, Protocol]:
     """The protocols of `conf/protocol/`, by name."""
     folder = resources.files("conf").joinpath("protocol")
     files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
     texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in files)
-    return {one.name: one for one in (_from_settings(yaml.safe_load(text)) for text in texts)}
+    found = [_from_settings(yaml.safe_load(text)) for text in texts]
+    return MappingProxyType({one.name: one for one in found})
 
 
 def _from_settings(settings: Mapping[str, Any]) -> Protocol:

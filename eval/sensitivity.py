@@ -15,7 +15,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import files, pages
-from dynamicrafter.command import choose_device, command
+from dynamicrafter.command import command
 from dynamicrafter.draws import generator
 from dynamicrafter.errors import InputError
 from dynamicrafter.features.network import Network
@@ -89,9 +89,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
             f"{config.reference} has {len(windows)} videos of {chosen.span} frames, two halves "
             "need 4; name more with reference=FOLDER"
         )
-    store = Features(
-        Path(config.features), config.batch, config.workers, choose_device(config.device)
-    )
+    store = Features(Path(config.features), config.batch, config.workers, config.device)
     real = store.of(windows, [network], "real")[network.name].astype(np.float64)
     cuts = _cuts(len(windows), chosen.seed)
     halves = np.array([_fvd(real[a], real[b], chosen) for a, b in cuts])

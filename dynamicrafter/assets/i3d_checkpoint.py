@@ -1,7 +1,7 @@
 """The Kinetics-400 checkpoint of I3D: from a pickle of numpy arrays to safetensors.
 
-Needs no torch. The result has the names of `i3d.I3D`; kernels go from `[t, h, w, in, out]` to
-`[out, in, t, h, w]`; the batch norms of this network have no scale, so theirs is 1.
+Needs no torch. The result has the names of `layers.i3d.I3D`; kernels go from `[t, h, w, in, out]`
+to `[out, in, t, h, w]`; the batch norms of this network have no scale, so theirs is 1.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ LEAVES = {
 
 
 def convert_checkpoint(checkpoint: Path, target: Path) -> None:
-    """Write the weights in `checkpoint` to `target` as safetensors with the names of `i3d.I3D`.
+    """Write the weights in `checkpoint` as safetensors with the names of `layers.i3d.I3D`.
 
     Raises:
         InputError: the file is not that checkpoint, or its pickle asks for more than arrays.

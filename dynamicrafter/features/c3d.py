@@ -14,17 +14,19 @@ stands for it, as in a remark of that code, and the probabilities then differ a 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
 from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.weights import fill, read_tensors
 from dynamicrafter.files import file_digest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dynamicrafter.features.layers.c3d import C3D
 
 FRAMES, SIZE = 16, 112
 MEAN = (90.25164795, 97.65701294, 101.4083252)  # of blue, green, red in 0..255
@@ -38,15 +40,6 @@ WIDTHS = dict(
         strict=True,
     )
 )
-# Kernel and stride (t, h, w) of the max pool behind a layer.
-POOLS = {
-    "conv1a": (1, 2, 2),
-    "conv2a": (2, 2, 2),
-    "conv3b": (2, 2, 2),
-    "conv4b": (2, 2, 2),
-    "conv5b": (2, 2, 2),
-}
-
 C3dRule = Literal[
     "direct_112",  # TGAN2: bilinear straight to the square, corners on corners
     "crop_128x171",  # the network's authors: bilinear to 128x171, then the centre
@@ -72,10 +65,12 @@ def c3d_network(path: str | Path, rule: C3dRule = "direct_112", *, batch: int = 
     widths = find_widths(read_tensors(path, "C3D"), path)
     name = "c3d-ucf101" if widths == WIDTHS else f"c3d[{Path(path).stem}]"
 
-    def load(device: str | torch.device) -> Extract:
+    def load(device: "str | torch.device") -> Extract:
+        from dynamicrafter.features.layers.c3d import resized
+
         model = load_c3d(path, device)
 
-        def run(part: Tensor) -> Tensor:
+        def run(part: "Tensor") -> "Tensor":
             if part.shape[1] != FRAMES:
                 raise InputError(f"C3D sees {FRAMES} frames, not {part.shape[1]}")
             return model(resized(part, rule)).softmax(dim=1)
@@ -85,12 +80,16 @@ def c3d_network(path: str | Path, rule: C3dRule = "direct_112", *, batch: int = 
     return Network(name, f"{name}/{file_digest(path)}", rule, load)
 
 
-def load_c3d(path: str | Path, device: str | torch.device = "cpu") -> "C3D":
+def load_c3d(path: str | Path, device: "str | torch.device" = "cpu") -> "C3D":
     """The network, in evaluation mode; its widths are taken from the file.
 
     Raises:
         MissingWeights: there is no such file, it does not fit, or it is a TorchScript archive.
     """
+    import torch
+
+    from dynamicrafter.features.layers.c3d import C3D
+
     tensors = read_tensors(path, "C3D")
     tensors["mean"] = _mean(tensors, path)
     with torch.device("meta"):
@@ -100,7 +99,7 @@ def load_c3d(path: str | Path, device: str | torch.device = "cpu") -> "C3D":
     return model.to(device)
 
 
-def find_widths(tensors: Mapping[str, Tensor], path: str | Path) -> dict[str, int]:
+def find_widths(tensors: "Mapping[str, Tensor]", path: str | Path) -> dict[str, int]:
     """Output channels of each layer, by the shapes in a file.
 
     Raises:
@@ -112,19 +111,10 @@ def find_widths(tensors: Mapping[str, Tensor], path: str | Path) -> dict[str, in
         raise MissingWeights(f"{path} does not hold weights of C3D: no {error}") from None
 
 
-def resized(videos: Tensor, rule: C3dRule) -> Tensor:
-    """Videos uint8 `[n, t, h, w, 3]` → `[n, 3, t, 112, 112]` in 0..255, red first."""
-    n, t = videos.shape[:2]
-    frames = videos.flatten(0, 1).permute(0, 3, 1, 2).float()  # [n*t, 3, h, w]
-    if rule == "direct_112":
-        frames = F.interpolate(frames, (SIZE, SIZE), mode="bilinear", align_corners=True)
-    else:
-        frames = F.interpolate(frames, (128, 171), mode="bilinear")[..., 8:120, 29:141]
-    return frames.unflatten(0, (n, t)).transpose(1, 2)
-
-
-def _mean(tensors: Mapping[str, Tensor], path: str | Path) -> Tensor:
+def _mean(tensors: "Mapping[str, Tensor]", path: str | Path) -> "Tensor":
     """What is taken off the pixels, `[3, 1, 1, 1]` or `[3, 16, 112, 112]`, blue first."""
+    import torch
+
     mean = tensors.get("mean", torch.tensor(MEAN))
     if mean.shape == (3,):
         return mean.view(3, 1, 1, 1)
@@ -133,31 +123,3 @@ def _mean(tensors: Mapping[str, Tensor], path: str | Path) -> Tensor:
             f"{path}: 'mean' is {list(mean.shape)}, not [3] or {[3, FRAMES, SIZE, SIZE]}"
         )
     return mean
-
-
-class C3D(nn.Module):
-    """The network up to the scores of its classes."""
-
-    def __init__(self, widths: Mapping[str, int]):
-        """`widths`: output channels of each layer by name."""
-        super().__init__()
-        channels = 3
-        for name in CONVOLUTIONS:
-            self.add_module(name, nn.Conv3d(channels, widths[name], 3, padding=1))
-            channels = widths[name]
-        channels *= 4 * 4
-        for name in LINEAR:
-            self.add_module(name, nn.Linear(channels, widths[name]))
-            channels = widths[name]
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Video `[b, 3, 16, 112, 112]` in 0..255, red first → scores `[b, classes]`."""
-        x = x.flip(1) - self.mean
-        for name in CONVOLUTIONS:
-            x = F.relu(self.get_submodule(name)(x))
-            if name in POOLS:
-                # Caffe's and Chainer's pools round up: the last one makes 4x4 of 7x7.
-                x = F.max_pool3d(x, POOLS[name], ceil_mode=True)
-        x = x.flatten(1)  # [b, 512 * 1 * 4 * 4]
-        return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))

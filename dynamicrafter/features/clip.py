@@ -3,9 +3,9 @@
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors import SafetensorError
 
@@ -13,6 +13,9 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
 from dynamicrafter.features.network import Extract, Network, frame_extractor
 from dynamicrafter.files import file_digest
+
+if TYPE_CHECKING:
+    import torch
 
 
 def clip_images_network(path: str | Path, name: str = "ViT-B-32") -> Network:
@@ -26,14 +29,14 @@ def clip_images_network(path: str | Path, name: str = "ViT-B-32") -> Network:
     """
     _require(path, name)
 
-    def load(device: str | torch.device) -> Extract:
+    def load(device: "str | torch.device") -> Extract:
         return frame_extractor(load_clip(path, name, device).images)
 
     return Network(f"openclip-{name}", _fingerprint(path, name), "all frames", load)
 
 
 def load_clip(
-    checkpoint: str | Path, name: str = "ViT-B-32", device: str | torch.device = "cpu"
+    checkpoint: str | Path, name: str = "ViT-B-32", device: "str | torch.device" = "cpu"
 ) -> "Clip":
     """An OpenCLIP model with the weights of a local file; nothing is downloaded.
 
@@ -84,21 +87,26 @@ class Clip:
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
 
-    @torch.inference_mode()
     def images(self, frames: np.ndarray, batch: int = 32) -> np.ndarray:
         """Frames uint8 `[n, h, w, 3]` → float32 `[n, d]`."""
+        import torch
+
         parts = []
         for start in range(0, len(frames), batch):
             images = [Image.fromarray(frame) for frame in frames[start : start + batch]]
             pixels = torch.stack([self.transform(image) for image in images])  # [b, 3, size, size]
-            parts.append(self.model.encode_image(pixels.to(self._device())).float().cpu().numpy())
+            with torch.inference_mode():
+                embeds = self.model.encode_image(pixels.to(self._device()))
+            parts.append(embeds.float().cpu().numpy())
         return np.concatenate(parts)
 
-    @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts → float32 `[n, d]`."""
-        tokens = self.tokenizer(list(texts)).to(self._device())  # [n, 77]
-        return self.model.encode_text(tokens).float().cpu().numpy()
+        import torch
 
-    def _device(self) -> torch.device:
+        tokens = self.tokenizer(list(texts)).to(self._device())  # [n, 77]
+        with torch.inference_mode():
+            return self.model.encode_text(tokens).float().cpu().numpy()
+
+    def _device(self) -> "torch.device":
         return next(self.model.parameters()).device

@@ -12,9 +12,9 @@ import io
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors import SafetensorError
 
@@ -22,6 +22,9 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
 from dynamicrafter.features.network import Extract, Network, frame_extractor
 from dynamicrafter.files import file_digest, sha256_json
+
+if TYPE_CHECKING:
+    import torch
 
 WEIGHTS = (
     "dino_vitb16_pretrain.pth",
@@ -45,7 +48,7 @@ def dreamsim_network(folder: str | Path) -> Network:
     """
     fingerprint = _fingerprint(dreamsim_digest(folder))
 
-    def load(device: str | torch.device) -> Extract:
+    def load(device: "str | torch.device") -> Extract:
         return frame_extractor(load_dreamsim(folder, device).embeds)
 
     return Network("dreamsim-ensemble", fingerprint, "all frames", load)
@@ -76,7 +79,7 @@ def dreamsim_digest(folder: str | Path) -> str:
     return sha256_json({path.relative_to(folder).as_posix(): file_digest(path) for path in read})
 
 
-def load_dreamsim(folder: str | Path, device: str | torch.device = "cpu") -> "DreamSim":
+def load_dreamsim(folder: str | Path, device: "str | torch.device" = "cpu") -> "DreamSim":
     """The DreamSim ensemble with the weights of a local folder; nothing is downloaded.
 
     torch.hub writes the file `trusted_list` into the folder.
@@ -106,6 +109,8 @@ def load_dreamsim(folder: str | Path, device: str | torch.device = "cpu") -> "Dr
 
 @contextlib.contextmanager
 def _hub_folder_kept() -> Iterator[None]:
+    import torch
+
     before = torch.hub.get_dir()
     try:
         yield
@@ -116,20 +121,22 @@ def _hub_folder_kept() -> Iterator[None]:
 class DreamSim:
     """Embeddings before the head's centring and normalisation. `fingerprint` names the weights."""
 
-    def __init__(self, model, transform, device: str | torch.device, fingerprint: str):
+    def __init__(self, model, transform, device: "str | torch.device", fingerprint: str):
         self.model = model
         self.transform = transform
         self.device = device
         self.fingerprint = fingerprint
 
-    @torch.inference_mode()
     def embeds(self, frames: np.ndarray, batch: int = 16) -> np.ndarray:
         """Frames uint8 `[n, h, w, 3]` → float32 `[n, 1792]`."""
+        import torch
+
         result = np.empty((len(frames), WIDTH), np.float32)
         for start in range(0, len(frames), batch):
             images = [Image.fromarray(frame) for frame in frames[start : start + batch]]
             pixels = torch.cat([self.transform(image) for image in images])  # [b, 3, 224, 224]
             # The package squeezes; a reshape holds for every batch, one frame included.
-            embeds = self.model.embed(pixels.to(self.device)).reshape(len(images), WIDTH)
+            with torch.inference_mode():
+                embeds = self.model.embed(pixels.to(self.device)).reshape(len(images), WIDTH)
             result[start : start + batch] = embeds.float().cpu().numpy()
         return result

@@ -22,7 +22,7 @@ BRANCHES = {
 
 
 def to_own_names(tensors: Mapping[str, Value]) -> dict[str, Value]:
-    """Everything under the name that it has in `i3d.I3D`; unknown names stay as they are."""
+    """Everything under the name that it has in `layers.i3d.I3D`; unknown names stay as they are."""
     return {own_name(name): value for name, value in tensors.items()}
 
 

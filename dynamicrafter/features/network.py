@@ -10,7 +10,7 @@ What the cache needs to know of a network can be had without loading it.
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 Extract = Callable[[np.ndarray], np.ndarray]
 """Windows uint8 `[b, t, h, w, 3]` → features float32 `[b, ...]`, in batches of bounded size."""
+
+Rule = Literal[
+    "direct_bilinear_halfpixel",  # TATS, LVDM, cd-fvd: straight to the square, no antialiasing
+    "direct_bilinear_antialias",
+    "shortside_ceil_centercrop",  # VideoGPT: short side to the square's, then its centre
+    "tf1_legacy_bilinear",  # the original TensorFlow code: a grid without the half-pixel shift
+]
+"""How frames are brought to the square that a network sees, see `preprocess`."""
 
 
 @dataclass(frozen=True)

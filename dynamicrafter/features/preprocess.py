@@ -4,20 +4,14 @@ They give different numbers for the same videos, so the rule is part of a protoc
 """
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dynamicrafter.errors import InputError
-
-Rule = Literal[
-    "direct_bilinear_halfpixel",  # TATS, LVDM, cd-fvd: straight to the square, no antialiasing
-    "direct_bilinear_antialias",
-    "shortside_ceil_centercrop",  # VideoGPT: short side to the square's, then its centre
-    "tf1_legacy_bilinear",  # the original TensorFlow code: a grid without the half-pixel shift
-]
+from dynamicrafter.features.network import Rule
 
 
 def preprocess(videos: Tensor, rule: Rule, size: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -12,23 +12,22 @@ content-debiased FVD. The released file itself was not at hand, so no digest is 
 taken for the named one by its sizes, and its digest stands in the fingerprint.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
-
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.network import Extract, Network, extractor
-from dynamicrafter.features.preprocess import Rule, preprocess
+from dynamicrafter.features.network import Extract, Network, Rule, extractor
 from dynamicrafter.features.weights import fill, read_tensors
 from dynamicrafter.files import file_digest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dynamicrafter.features.layers.videomae import VideoMae
 
 NAME = "videomae-v2-ssv2"
 FRAMES, SIZE = 16, 224
@@ -84,10 +83,13 @@ def videomae_network(
     sizes = find_sizes(_read(path), path)
     name = NAME if sizes == GIANT_SSV2 else f"videomae[{Path(path).stem}]"
 
-    def load(device: str | torch.device) -> Extract:
+    def load(device: "str | torch.device") -> Extract:
+        from dynamicrafter.features.layers.videomae import scaled
+        from dynamicrafter.features.preprocess import preprocess
+
         model = load_videomae(path, device)
 
-        def run(part: Tensor) -> Tensor:
+        def run(part: "Tensor") -> "Tensor":
             if part.shape[1] != FRAMES:
                 raise InputError(f"VideoMAE sees {FRAMES} frames, not {part.shape[1]}")
             return model(scaled(preprocess(part, rule, SIZE), scaling))
@@ -97,12 +99,16 @@ def videomae_network(
     return Network(name, f"{name}/{file_digest(path)}", f"{rule}/{scaling}", load)
 
 
-def load_videomae(path: str | Path, device: str | torch.device = "cpu") -> "VideoMae":
+def load_videomae(path: str | Path, device: "str | torch.device" = "cpu") -> "VideoMae":
     """The network of a checkpoint, in evaluation mode.
 
     Raises:
         MissingWeights: there is no such file, or it holds no such network.
     """
+    import torch
+
+    from dynamicrafter.features.layers.videomae import VideoMae
+
     tensors = _read(path)
     with torch.device("meta"):
         model = VideoMae(find_sizes(tensors, path))
@@ -110,7 +116,7 @@ def load_videomae(path: str | Path, device: str | torch.device = "cpu") -> "Vide
     return model.to(device)
 
 
-def find_sizes(tensors: Mapping[str, Tensor], path: str | Path) -> Sizes:
+def find_sizes(tensors: "Mapping[str, Tensor]", path: str | Path) -> Sizes:
     """The sizes of the network whose weights these are.
 
     Raises:
@@ -129,85 +135,5 @@ def find_sizes(tensors: Mapping[str, Tensor], path: str | Path) -> Sizes:
     return Sizes(width, depth, hidden, (frames, height, across), classes)
 
 
-def scaled(pixels: Tensor, scaling: Scaling) -> Tensor:
-    """Videos `[n, 3, t, h, w]` in [-1, 1] → as the network takes them, see `videomae_network`."""
-    pixels = (pixels + 1) / 2
-    if scaling == "unit":
-        return pixels
-    mean, deviation = (pixels.new_tensor(values).view(3, 1, 1, 1) for values in (MEAN, DEVIATION))
-    return (pixels - mean) / deviation
-
-
-@functools.cache
-def sinusoids(places: int, width: int) -> Tensor:
-    """The fixed encoding of place p, `[places, width]`: sine and cosine of p / 10000^(2i/width).
-
-    Sines stand in even columns, cosines in odd ones (Vaswani et al., 2017).
-    """
-    column = np.arange(width)
-    angle = np.arange(places)[:, None] / 10000 ** (2 * (column // 2) / width)
-    return torch.from_numpy(np.where(column % 2 == 0, np.sin(angle), np.cos(angle))).float()
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
+def _read(path: str | Path) -> "dict[str, Tensor]":
     return read_tensors(path, "VideoMAE")
-
-
-class VideoMae(nn.Module):
-    """The network, with the head that its features do not pass."""
-
-    def __init__(self, sizes: Sizes):
-        super().__init__()
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv3d(3, sizes.width, sizes.tube, sizes.tube)
-        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
-        self.fc_norm = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.head = nn.Linear(sizes.width, sizes.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Video `[b, 3, t, h, w]`, whose sides the tubes divide → `[b, width]`."""
-        x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)  # [b, tubes, width]
-        x = x + sinusoids(x.shape[1], x.shape[2]).to(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.fc_norm(x.mean(dim=1))
-
-
-class Block(nn.Module):
-    """Attention and MLP, each behind a layer norm and beside a residual path."""
-
-    def __init__(self, sizes: Sizes):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.attn = Attention(sizes.width, sizes.heads)
-        self.norm2 = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.mlp = nn.Module()
-        self.mlp.fc1 = nn.Linear(sizes.width, sizes.hidden)
-        self.mlp.fc2 = nn.Linear(sizes.hidden, sizes.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[b, tubes, width]` → the same shape."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
-
-
-class Attention(nn.Module):
-    """Self-attention whose queries and values have a bias, and whose keys have none (BEiT)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[b, tubes, width]` → the same shape."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [b, heads, tubes, d]
-            for part in F.linear(x, self.qkv.weight, bias).chunk(3, dim=2)
-        )
-        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return self.proj(x)

@@ -7,19 +7,21 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, nn
 
+from dynamicrafter.assets import load_manifest
 from dynamicrafter.features import MissingWeights
+from dynamicrafter.files import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WRAPPERS = ("state_dict", "model", "module")  # under which a training's checkpoint keeps weights
 
 
-def read_tensors(path: str | Path, network: str) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, network: str) -> "dict[str, Tensor]":
     """The tensors of a weight file by name, on the CPU; a torch file is mapped, not copied.
 
     Args:
@@ -29,6 +31,8 @@ def read_tensors(path: str | Path, network: str) -> dict[str, Tensor]:
     Raises:
         MissingWeights: there is no such file, or it does not hold tensors alone.
     """
+    from torch import Tensor
+
     path = Path(path)
     require_file(path, network)
     if _is_torchscript(path):
@@ -70,7 +74,25 @@ def require_file(path: str | Path, network: str) -> None:
         raise MissingWeights(f"no weights of {network} at {path}; put the file there")
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, network: str) -> None:
+def asset_digest(path: str | Path, asset: str) -> str:
+    """The sha256 of a file, which must be that of an asset.
+
+    Raises:
+        MissingWeights: there is no such file, or it is another.
+    """
+    # Pages show this, and the path of an asset may hold its user's name.
+    name, remedy = Path(path).name, f"run: dynamicrafter assets fetch {asset}"
+    if not Path(path).is_file():
+        raise MissingWeights(f"there is no {name}; {remedy}")
+    found = file_digest(path)
+    if found != load_manifest()[asset].stored_sha256:
+        raise MissingWeights(f"{name} is not {asset} by its sha256 {found}; {remedy}")
+    return found
+
+
+def fill(
+    model: "nn.Module", tensors: "Mapping[str, Tensor]", path: str | Path, network: str
+) -> None:
     """Give a module, which may lie on the meta device, the tensors as float32; frozen afterwards.
 
     Raises:
@@ -91,6 +113,9 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, netw
 
 
 def _read(path: Path) -> Any:
+    import safetensors.torch
+    import torch
+
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:] == b"{":  # after the length of the header

@@ -13,8 +13,9 @@ import torch
 from dynamicrafter.errors import InputError, MachineError, MediaError
 from dynamicrafter.features.network import Network
 from dynamicrafter.files import sha256_json
-from eval import extract
-from eval.extract import Features, decoded
+from eval import decoding
+from eval.decoding import decoded
+from eval.extract import Features
 
 CPU = torch.device("cpu")
 
@@ -88,7 +89,7 @@ def test_a_video_that_has_gone_is_named_too():
 
 
 def test_processes_leave_nothing_open_and_need_no_shared_memory(monkeypatch):
-    monkeypatch.setattr(extract, "ENOUGH_SHARED", 2**70)
+    monkeypatch.setattr(decoding, "ENOUGH_SHARED", 2**70)
     open_files = []
     for _ in range(3):
         found = list(decoded(windows(3), 2, 1, CPU))
@@ -118,7 +119,7 @@ def test_what_is_no_number_of_processes_is_refused(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_network_sees_only_what_it_lacks(tmp_path, workers):
-    store = Features(tmp_path, 3, workers, CPU)
+    store = Features(tmp_path, 3, workers, "cpu")
     one, two = Counting("one", 1), Counting("two", 2)
     found = store.of(windows(5), [one.network()], "first")
     assert found["one"][:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -127,7 +128,7 @@ def test_a_network_sees_only_what_it_lacks(tmp_path, workers):
     assert both["two"][:, 0].tolist() == [2.0 * number for number in range(8)]
     assert one.seen == list(range(8))
     assert two.seen == list(range(8))
-    again = Features(tmp_path, 3, workers, CPU)
+    again = Features(tmp_path, 3, workers, "cpu")
     broken = [Numbered(number, "broken") for number in range(8)]  # nothing is decoded any more
     assert again.of(broken, [one.network()], "third")["one"].tolist() == both["one"].tolist()
     assert one.seen == list(range(8))

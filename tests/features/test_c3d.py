@@ -10,6 +10,7 @@ import torch
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights, c3d
+from dynamicrafter.features.layers import c3d as layers
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 16, 60, 80, 3), np.uint8)
 WIDTHS = {name: 2 for name in c3d.CONVOLUTIONS} | {"fc6": 7, "fc7": 6, "fc8": 5}
@@ -17,7 +18,7 @@ WIDTHS = {name: 2 for name in c3d.CONVOLUTIONS} | {"fc6": 7, "fc7": 6, "fc8": 5}
 
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    state = {k: v for k, v in c3d.C3D(WIDTHS).state_dict().items() if k != "mean"}
+    state = {k: v for k, v in layers.C3D(WIDTHS).state_dict().items() if k != "mean"}
     for name, value in state.items():
         if name.endswith("weight"):
             value *= 6**0.5  # so that pixels still count in the end
@@ -95,7 +96,7 @@ def test_a_mean_in_the_file_is_the_one_that_is_taken_off(tmp_path, path, shape):
 
 def test_the_two_ways_to_112_pixels():
     video = torch.from_numpy(FRAMES)
-    direct, cut = (c3d.resized(video, rule) for rule in ("direct_112", "crop_128x171"))
+    direct, cut = (layers.resized(video, rule) for rule in ("direct_112", "crop_128x171"))
     assert direct.shape == cut.shape == (2, 3, 16, 112, 112)
     # Corners on corners: the four corners are pixels of the original.
     corners = direct[1, :, 3][:, [0, 0, -1, -1], [0, -1, 0, -1]].T
@@ -108,7 +109,7 @@ def test_the_two_ways_to_112_pixels():
 
 def test_the_published_size():
     with torch.device("meta"):
-        model = c3d.C3D(c3d.WIDTHS)
+        model = layers.C3D(c3d.WIDTHS)
     assert model.fc6.in_features == 8192
     assert sum(p.numel() for p in model.parameters()) == 78_409_573
 

@@ -10,6 +10,7 @@ from dynamicrafter.assets import load_manifest
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights, i3d
 from dynamicrafter.features.i3d_names import own_name
+from dynamicrafter.features.layers import i3d as layers
 from dynamicrafter.features.network import metric_name
 
 RULE = "direct_bilinear_halfpixel"
@@ -19,15 +20,15 @@ NAMINGS = Path(__file__).parents[1] / "golden" / "keys" / "i3d_namings.json"
 def test_same_padding_is_tensorflows():
     # A 3-wide average at stride 2 over 0..5: TensorFlow pads behind, so windows start at 0, 2, 4.
     x = torch.arange(6.0).view(1, 1, 1, 1, 6)
-    padded = i3d.pad_same(x, (1, 1, 3), (1, 1, 2))
+    padded = layers.pad_same(x, (1, 1, 3), (1, 1, 2))
     windows = padded.flatten().unfold(0, 3, 2)
     assert windows.tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 0]]
-    seven = i3d.pad_same(x, (1, 1, 7), (1, 1, 2)).flatten()
+    seven = layers.pad_same(x, (1, 1, 7), (1, 1, 2)).flatten()
     assert seven.tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 0, 0, 0]
 
 
 def test_the_network_has_the_published_size():
-    model = i3d.I3D()
+    model = layers.I3D()
     learnable = sum(p.numel() for p in model.parameters())
     running = sum(b.numel() for name, b in model.named_buffers() if "running" in name)
     assert learnable == 12_697_264
@@ -36,7 +37,7 @@ def test_the_network_has_the_published_size():
 
 def test_fewer_than_nine_frames_are_refused():
     with pytest.raises(InputError, match="needs 9 frames, this video has 8"):
-        i3d.I3D()(torch.zeros(1, 3, 8, 224, 224))
+        layers.I3D()(torch.zeros(1, 3, 8, 224, 224))
 
 
 def test_absent_weights_name_the_command(tmp_path):
@@ -46,7 +47,7 @@ def test_absent_weights_name_the_command(tmp_path):
 
 def test_other_weights_are_not_taken_for_the_named_ones(tmp_path):
     path = tmp_path / "other.safetensors"
-    safetensors.torch.save_file(i3d.I3D().state_dict(), path)
+    safetensors.torch.save_file(layers.I3D().state_dict(), path)
     with pytest.raises(MissingWeights, match="is not i3d-kinetics-400"):
         i3d.load_i3d(path)
 
@@ -60,7 +61,7 @@ def test_both_namings_are_known():
     namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
     assert len(namings) == 287
     assert {other: own_name(other) for other in namings} == namings
-    own = {n for n in i3d.I3D().state_dict() if not n.endswith("num_batches_tracked")}
+    own = {n for n in layers.I3D().state_dict() if not n.endswith("num_batches_tracked")}
     assert set(namings.values()) == own
     assert {own_name(name) for name in own} == own
 
@@ -71,7 +72,7 @@ def other_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("i3d")
     namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
     torch.manual_seed(0)
-    model = i3d.I3D()
+    model = layers.I3D()
     state = model.state_dict()
     torch.save(state, folder / "rgb_imagenet.pt")
     torch.save({other: state[own] for other, own in namings.items()}, folder / "model_rgb.pth")

@@ -8,7 +8,8 @@ import torch
 from dynamicrafter import assets
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights
-from dynamicrafter.features.lpips import SCALE, SHIFT, Lpips, load_lpips, lpips_network
+from dynamicrafter.features.layers.lpips import SCALE, SHIFT, Lpips
+from dynamicrafter.features.lpips import load_lpips, lpips_network
 from dynamicrafter.media.decode import read_frames
 
 

@@ -6,6 +6,7 @@ import torch
 
 from dynamicrafter.errors import InputError
 from dynamicrafter.features import MissingWeights, videomae
+from dynamicrafter.features.layers import videomae as layers
 from dynamicrafter.features.preprocess import preprocess
 
 RULE = "direct_bilinear_halfpixel"
@@ -168,7 +169,7 @@ def test_a_file_of_other_sizes_is_not_taken_for_the_named_one(path):
 
 def test_the_named_one_is_the_giant():
     with torch.device("meta"):
-        model = videomae.VideoMae(videomae.GIANT_SSV2)
+        model = layers.VideoMae(videomae.GIANT_SSV2)
         weights = {name: value.shape for name, value in checkpoint(videomae.GIANT_SSV2).items()}
     assert {name: value.shape for name, value in model.state_dict().items()} == weights
     assert videomae.find_sizes(model.state_dict(), "giant.pth") == videomae.GIANT_SSV2

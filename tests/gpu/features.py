@@ -26,12 +26,14 @@ from dynamicrafter.ahead import ahead, cores
 from dynamicrafter.assets import load_manifest
 from dynamicrafter.assets.store import location
 from dynamicrafter.features import I3D_ASSET
-from dynamicrafter.features.i3d import EPSILON, I3D, SIZE, load_i3d
+from dynamicrafter.features.i3d import EPSILON, SIZE, load_i3d
+from dynamicrafter.features.layers.i3d import I3D
 from dynamicrafter.features.network import Extract, Network, extractor
 from dynamicrafter.features.preprocess import preprocess
 from dynamicrafter.files import file_digest, write_json
 from dynamicrafter.media.encode import encode_mp4
-from eval.extract import Features, decoded
+from eval.decoding import decoded
+from eval.extract import Features
 from eval.windows import VideoFile, Window
 
 FRAMES, STRIDE, SIDE = 16, 3, 256
@@ -214,7 +216,7 @@ def evaluation_rate(
 ) -> float:
     """Clips a second of an evaluation: digests, processes, features, and the cache filled."""
     network = Network("i3d", "bench", RULE, lambda _: ready(PLAIN, model, arguments.batch))
-    store = Features(folder / "cache", arguments.batch, arguments.workers, DEVICE)
+    store = Features(folder / "cache", arguments.batch, arguments.workers, str(DEVICE))
     began = time.perf_counter()
     found = store.of(clips, [network], "evaluation")["i3d"]
     assert len(found) == len(clips)

@@ -10,6 +10,7 @@ import torch
 from dynamicrafter import assets
 from dynamicrafter.features import i3d
 from dynamicrafter.features import preprocess as resize
+from dynamicrafter.features.layers import i3d as layers
 from dynamicrafter.statistics import extrapolate
 from eval.metrics import frechet as frechet_metric
 from eval.metrics import inception_score as inception
@@ -31,7 +32,7 @@ def kernel_subsets(x: np.ndarray, y: np.ndarray, ix: np.ndarray, iy: np.ndarray)
 
 def i3d_seeded(video: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
     """Logits [400] and pooled [1024] of a video [1, 3, t, 224, 224] with the recipe's weights."""
-    model = i3d.I3D(eps)
+    model = layers.I3D(eps)
     names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
     shapes = {name: tuple(model.state_dict()[name].shape) for name in names}
     weights = {name: torch.from_numpy(recipe_weight(name, shape)) for name, shape in shapes.items()}
@@ -45,13 +46,13 @@ def i3d_real(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return run(real_i3d(), resize.preprocess(video, "direct_bilinear_halfpixel", 224))
 
 
-def real_i3d() -> i3d.I3D:
+def real_i3d() -> layers.I3D:
     (weights,) = assets.fetch(["i3d-kinetics-400"])
     return i3d.load_i3d(weights)
 
 
 @torch.inference_mode()
-def run(model: i3d.I3D, video: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def run(model: layers.I3D, video: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     logits, pooled = model(video)
     return logits[0].numpy(), pooled[0].numpy()
 

@@ -1,0 +1,57 @@
+"""C3D: eight convolutions, five pools that round up, three linear layers."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynamicrafter.features.c3d import CONVOLUTIONS, LINEAR, MEAN, SIZE, C3dRule
+
+# Kernel and stride (t, h, w) of the max pool behind a layer.
+POOLS = {
+    "conv1a": (1, 2, 2),
+    "conv2a": (2, 2, 2),
+    "conv3b": (2, 2, 2),
+    "conv4b": (2, 2, 2),
+    "conv5b": (2, 2, 2),
+}
+
+
+class C3D(nn.Module):
+    """The network up to the scores of its classes."""
+
+    def __init__(self, widths: Mapping[str, int]):
+        """`widths`: output channels of each layer by name."""
+        super().__init__()
+        channels = 3
+        for name in CONVOLUTIONS:
+            self.add_module(name, nn.Conv3d(channels, widths[name], 3, padding=1))
+            channels = widths[name]
+        channels *= 4 * 4
+        for name in LINEAR:
+            self.add_module(name, nn.Linear(channels, widths[name]))
+            channels = widths[name]
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Video `[b, 3, 16, 112, 112]` in 0..255, red first → scores `[b, classes]`."""
+        x = x.flip(1) - self.mean
+        for name in CONVOLUTIONS:
+            x = F.relu(self.get_submodule(name)(x))
+            if name in POOLS:
+                # Caffe's and Chainer's pools round up: the last one makes 4x4 of 7x7.
+                x = F.max_pool3d(x, POOLS[name], ceil_mode=True)
+        x = x.flatten(1)  # [b, 512 * 1 * 4 * 4]
+        return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))
+
+
+def resized(videos: Tensor, rule: C3dRule) -> Tensor:
+    """Videos uint8 `[n, t, h, w, 3]` → `[n, 3, t, 112, 112]` in 0..255, red first."""
+    n, t = videos.shape[:2]
+    frames = videos.flatten(0, 1).permute(0, 3, 1, 2).float()  # [n*t, 3, h, w]
+    if rule == "direct_112":
+        frames = F.interpolate(frames, (SIZE, SIZE), mode="bilinear", align_corners=True)
+    else:
+        frames = F.interpolate(frames, (128, 171), mode="bilinear")[..., 8:120, 29:141]
+    return frames.unflatten(0, (n, t)).transpose(1, 2)
