@@ -10,7 +10,8 @@ import numpy as np
 
 from dynamicrafter.draws import generator
 from dynamicrafter.statistics import extrapolate
-from eval.metrics.frechet import frechet_distance
+from eval.metrics.blas import side_by_side
+from eval.metrics.frechet import frechet_distance, frechet_of_heads
 
 LEAST = 4.0  # samples per dimension for the line; the smallest subsets have half of them
 FRACTIONS = (0.5, 0.625, 0.75, 0.875)  # of the samples
@@ -54,8 +55,8 @@ def fvd_curve(x: np.ndarray, y: np.ndarray, unbiased: bool = True, seed: int = 0
     """
     fewest, dimensions = min(len(x), len(y)), x.shape[1]
     counts, means, errors = [], [], []
-    for fraction in FRACTIONS:
-        drawn = [_subset_distance(x, y, fraction, k, unbiased, seed) for k in range(DRAWS)]
+    draws = side_by_side(lambda k: _subset_distances(x, y, k, unbiased, seed), range(DRAWS))
+    for fraction, drawn in zip(FRACTIONS, np.transpose(draws), strict=True):
         counts.append(round(fraction * fewest))
         means.append(float(np.mean(drawn)))
         errors.append(float(np.std(drawn, ddof=1)) / DRAWS**0.5)
@@ -78,16 +79,18 @@ def no_curve(reason: str) -> Curve:
     return Curve(np.empty(0), np.empty(0), np.empty(0), np.empty(0), None, 0.0, reason)
 
 
-def _subset_distance(
-    x: np.ndarray, y: np.ndarray, fraction: float, k: int, unbiased: bool, seed: int
-) -> float:
-    """Distance of the k-th subsets; those of odd k hold the rows that the one before left out."""
+def _subset_distances(
+    x: np.ndarray, y: np.ndarray, k: int, unbiased: bool, seed: int
+) -> list[float]:
+    """Distances of the k-th subsets, one a fraction, each of which holds the smaller ones.
+
+    Those of odd k begin with the rows that the one before took last.
+    """
     order_x = generator(seed, k // 2, "curve").permutation(len(x))
     order_y = generator(seed, k // 2, "curve").permutation(len(y))  # the same where n = m
     side = 1 if k % 2 == 0 else -1
-    rows_x = order_x[::side][: round(fraction * len(x))]
-    rows_y = order_y[::side][: round(fraction * len(y))]
-    return frechet_distance(x[rows_x], y[rows_y], unbiased).value
+    counts = [(round(one * len(x)), round(one * len(y))) for one in FRACTIONS]
+    return frechet_of_heads(x[order_x[::side]], y[order_y[::side]], counts, unbiased)
 
 
 def _error_at_infinity(n: np.ndarray, errors: np.ndarray) -> float:

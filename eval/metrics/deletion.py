@@ -13,12 +13,13 @@ import numpy as np
 
 from eval.metrics.blas import threads_for
 from eval.metrics.frechet import centred, check_features
-from eval.metrics.kernel import kernel_pairs, kernel_row_sums
+from eval.metrics.kernel import kernel_pairs, sums_between, sums_within
 
 STEP = 0.5  # between nodes in log s; the trapezoid rule is then good to 1e-8
 MARGIN = 7.0  # of log s beyond the spectrum; what lies outside follows a known power of s
 RANK = 1e-13  # of the largest eigenvalue; below it a direction counts as empty
 CHUNK = 1024  # choices at a time
+NONE = np.empty((1, 0), np.int64)  # one choice: no row
 
 
 class Without(Protocol):
@@ -131,10 +132,9 @@ class KernelWithout:
 
     def __init__(self, x: np.ndarray, y: np.ndarray):
         self._x, self._y = check_features(x, y)
-        self._within_x = kernel_row_sums(self._x, self._x) - kernel_pairs(self._x, self._x)
-        self._within_y = kernel_row_sums(self._y, self._y) - kernel_pairs(self._y, self._y)
-        self._between_x = kernel_row_sums(self._x, self._y)
-        self._between_y = kernel_row_sums(self._y, self._x)
+        self._within_x, self._within_y = sums_within(self._x), sums_within(self._y)
+        self._between_x, self._between_y = sums_between(self._x, self._y)
+        self.value = float(self(NONE, NONE)[0])  # with all rows
 
     def __call__(self, rows_x: np.ndarray, rows_y: np.ndarray) -> np.ndarray:
         """Distances `[k]` without rows `rows_x` `[k, p]` of x and `rows_y` `[k, q]` of y."""

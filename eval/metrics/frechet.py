@@ -7,6 +7,7 @@ not. With more samples the covariances and their Cholesky factors are several ti
 serve where a bound on their rounding allows.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,20 +49,67 @@ def frechet_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = True) -> Fre
         return _frechet(x, y, unbiased)
 
 
+def frechet_of_heads(
+    x: np.ndarray, y: np.ndarray, counts: Iterable[tuple[int, int]], unbiased: bool = True
+) -> list[float]:
+    """Distances of the first n rows of x and the first m of y, for each (n, m) of `counts`.
+
+    What a head holds of the one before is not summed up again.
+
+    Args:
+        x: features `[n, d]`, finite.
+        y: features `[m, d]`, finite.
+        counts: at least 2 each, and not falling.
+        unbiased: as in `frechet_distance`.
+
+    Raises:
+        InputError: shapes that do not fit, fewer than 2 rows, values that are not finite.
+    """
+    x, y = check_features(x, y)
+    near_x, near_y, shift = centred(x, y)
+    heads_x, heads_y = _Heads(near_x, unbiased), _Heads(near_y, unbiased)
+    values = []
+    for n, m in counts:
+        with threads_for(x.shape[1]):
+            found = None
+            if min(n, m) > x.shape[1]:
+                in_x, in_y = heads_x(n), heads_y(m)
+                found = _of_moments(in_x, in_y, shift + in_x.mean - in_y.mean, n, m, unbiased)
+            values.append((found or _of_rows(x[:n], y[:m], unbiased)).value)
+    return values
+
+
 def _frechet(x: np.ndarray, y: np.ndarray, unbiased: bool) -> Frechet:
-    over_x, over_y = len(x) - unbiased, len(y) - unbiased
-    cross = None
+    found = None
     if min(len(x), len(y)) > x.shape[1]:
-        shift, in_x, in_y = _moments(x, y, over_x, over_y)
-        traces = float(np.trace(in_x.covariance) + np.trace(in_y.covariance))
-        cross = _cross_of_covariances(in_x, in_y, TOLERANCE * traces)
-    if cross is None:
-        x, y, shift = centred(x, y)
-        traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
-        cross = _cross_of_rows(x, y) / (over_x * over_y) ** 0.5
+        shift, in_x, in_y = _moments(x, y, len(x) - unbiased, len(y) - unbiased)
+        found = _of_moments(in_x, in_y, shift, len(x), len(y), unbiased)
+    return found or _of_rows(x, y, unbiased)
+
+
+def _of_moments(
+    in_x: "_Moment", in_y: "_Moment", shift: np.ndarray, n: int, m: int, unbiased: bool
+) -> Frechet | None:
+    """The distance from covariances, or None where their rounding might show in it."""
+    traces = float(np.trace(in_x.covariance) + np.trace(in_y.covariance))
+    cross = _cross_of_covariances(in_x, in_y, TOLERANCE * traces)
+    return None if cross is None else _put_together(shift, traces, cross, n, m, unbiased)
+
+
+def _of_rows(x: np.ndarray, y: np.ndarray, unbiased: bool) -> Frechet:
+    over_x, over_y = len(x) - unbiased, len(y) - unbiased
+    x, y, shift = centred(x, y)
+    traces = float(np.vdot(x, x)) / over_x + float(np.vdot(y, y)) / over_y
+    cross = _cross_of_rows(x, y) / (over_x * over_y) ** 0.5
+    return _put_together(shift, traces, cross, len(x), len(y), unbiased)
+
+
+def _put_together(
+    shift: np.ndarray, traces: float, cross: float, n: int, m: int, unbiased: bool
+) -> Frechet:
     mean_term = float(shift @ shift)
     value = max(mean_term + traces - 2 * cross, 0.0)  # below 0 by rounding alone
-    return Frechet(value, mean_term, traces, len(x), len(y), x.shape[1], unbiased)
+    return Frechet(value, mean_term, traces, n, m, len(shift), unbiased)
 
 
 def _cross_of_rows(x: np.ndarray, y: np.ndarray) -> float:
@@ -150,11 +198,34 @@ def _moment(rows: np.ndarray, over: int) -> _Moment:
     if 2 * len(rows) * float(mean @ mean) > float(np.vdot(rows, rows)):
         rows, rest = _less(rows, mean)
         inside = np.zeros_like(mean)
-    products = _products(rows) / over
+    return _less_mean(_products(rows) / over, mean, rest, inside, len(rows) / over)
+
+
+def _less_mean(
+    products: np.ndarray, mean: np.ndarray, rest: np.ndarray, inside: np.ndarray, share: float
+) -> _Moment:
+    """The moment whose products still hold `share` times those of the mean `inside`."""
     diagonal = np.diagonal(products)
     norm = float(2 * np.vdot(products, products) - diagonal @ diagonal) ** 0.5
-    covariance = blas.dsyr(-len(rows) / over, inside, lower=1, a=products, overwrite_a=True)
+    covariance = blas.dsyr(-share, inside, lower=1, a=products, overwrite_a=True)
     return _Moment(mean, rest, covariance, norm)
+
+
+class _Heads:
+    """Moments of the first rows of a centred set, for counts that do not fall."""
+
+    def __init__(self, rows: np.ndarray, unbiased: bool):
+        self._rows, self._less, self._done = rows, int(unbiased), 0
+        self._sum = np.zeros(rows.shape[1])
+        self._products = np.zeros((rows.shape[1],) * 2, order="F")
+
+    def __call__(self, count: int) -> _Moment:
+        new = self._rows[self._done : count]
+        self._sum += new.sum(axis=0)
+        self._products += _products(new)
+        self._done = count
+        mean, over = self._sum / count, count - self._less
+        return _less_mean(self._products / over, mean, np.zeros_like(mean), mean, count / over)
 
 
 def _products(rows: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from dynamicrafter.statistics import Interval, student_interval
 from eval.metrics.curve import fvd_curve, no_curve
 from eval.metrics.deletion import FrechetWithout, KernelWithout
 from eval.metrics.frechet import check_features, frechet_distance
-from eval.metrics.kernel import kernel_distance
 from eval.metrics.spread import spread
 
 LEVEL = 0.95
@@ -185,12 +184,13 @@ def kvd_with_interval(x: np.ndarray, y: np.ndarray, seed: int = 0) -> KvdEstimat
         InputError: shapes that do not fit, fewer than 2 rows, values that are not finite.
     """
     x, y = check_features(x, y)
-    value = kernel_distance(x, y).value
+    without = KernelWithout(x, y)
+    value = without.value
     fewest = min(len(x), len(y))
     counts = (len(x), len(y), x.shape[1])
     if fewest < FEWEST:
         return KvdEstimate(value, None, None, None, _too_few(fewest), *counts)
-    found = spread(KernelWithout(x, y), len(x), len(y), seed)
+    found = spread(without, len(x), len(y), seed)
     interval = student_interval(value, found.error, fewest - 1, LEVEL)
     return KvdEstimate(value, interval.low, interval.high, interval.standard_error, None, *counts)
 

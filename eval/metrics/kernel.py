@@ -74,15 +74,37 @@ def draw_subsets(n: int, size: int, count: int, seed: int, name: str) -> np.ndar
     return np.stack(draws)
 
 
-def kernel_row_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Sums of k(x_i, y_j) over j, `[n]`, of features `[n, d]` and `[m, d]` in float64."""
+def sums_within(x: np.ndarray) -> np.ndarray:
+    """Sums of k(x_i, x_j) over j != i, `[n]`, of features `[n, d]` in float64."""
+    blocks = _blocks(_lifted(x))
+
+    def above(i: int) -> list[np.ndarray]:
+        """Of the blocks from the diagonal on: what they add to rows i, i + 1, ..."""
+        over_columns, over_rows = _sums(blocks[i], blocks[i])
+        sums = [over_columns]
+        for block in blocks[i + 1 :]:
+            over_columns, over_rows = _sums(blocks[i], block)
+            sums[0] = sums[0] + over_columns
+            sums.append(over_rows)
+        return sums
+
+    total = [np.zeros(len(block)) for block in blocks]
+    for i, sums in enumerate(side_by_side(above, range(len(blocks)))):
+        for j, part in enumerate(sums, start=i):
+            total[j] += part
+    return np.concatenate(total) - kernel_pairs(x, x)
+
+
+def sums_between(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of k(x_i, y_j) over j, `[n]`, and over i, `[m]`, of features `[n, d]` and `[m, d]`."""
     columns = _blocks(_lifted(y))
 
-    def sums(rows: np.ndarray) -> np.ndarray:
-        bases = (rows @ block.T for block in columns)
-        return np.sum([np.einsum("nm,nm,nm->n", base, base, base) for base in bases], axis=0)
+    def sums(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        over_columns, over_rows = zip(*(_sums(rows, block) for block in columns), strict=True)
+        return np.sum(over_columns, axis=0), np.concatenate(over_rows)
 
-    return np.concatenate(side_by_side(sums, _blocks(_lifted(x))))
+    of_x, of_y = zip(*side_by_side(sums, _blocks(_lifted(x))), strict=True)
+    return np.concatenate(of_x), np.sum(of_y, axis=0)
 
 
 def kernel_pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -116,6 +138,14 @@ def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
     """Sum of k over all pairs of lifted rows."""
     base = x @ y.T
     return float(np.vdot(base * base, base))
+
+
+def _sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of k of lifted rows over y, `[n]`, and over x, `[m]`."""
+    base = x @ y.T
+    kernel = base * base
+    kernel *= base
+    return kernel @ np.ones(len(y)), np.ones(len(x)) @ kernel
 
 
 def _lifted(x: np.ndarray) -> np.ndarray:

@@ -53,3 +53,8 @@ def test_the_kernel_distance_of_what_is_left(rows_x, rows_y):
     found = KernelWithout(x, y)(rows_x, rows_y)
     expected = refitted(lambda x, y: kernel_distance(x, y).value, x, y, rows_x, rows_y)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_the_kernel_distance_of_all_rows():
+    x, y = gaussians("shifted", 5).draw(40, 33, seed=3)
+    assert KernelWithout(x, y).value == pytest.approx(kernel_distance(x, y).value, rel=1e-10)

@@ -4,7 +4,7 @@ from scipy.linalg import sqrtm
 
 from dynamicrafter.errors import InputError
 from eval.metrics import frechet
-from eval.metrics.frechet import frechet_distance
+from eval.metrics.frechet import frechet_distance, frechet_of_heads
 
 
 def samples(n: int, d: int, seed: int) -> np.ndarray:
@@ -121,3 +121,18 @@ def test_repeated_rows_count_as_often_as_they_are_there():
     x, y = samples(30, 12, 0), samples(40, 12, 1)
     twice = frechet_distance(np.repeat(x, 2, axis=0), y, unbiased=False)
     assert twice.value == pytest.approx(frechet_distance(x, y, unbiased=False).value, rel=1e-11)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_heads_are_what_they_would_be_alone(unbiased):
+    x, y = samples(90, 12, 0) + 50, samples(70, 12, 1) - 50
+    counts = [(5, 4), (20, 12), (20, 30), (61, 30), (90, 70)]  # the first have too few for S_x
+    alone = [frechet_distance(x[:n], y[:m], unbiased).value for n, m in counts]
+    np.testing.assert_allclose(frechet_of_heads(x, y, counts, unbiased), alone, rtol=1e-11)
+    assert len(set(alone)) == len(counts)
+
+
+def test_heads_of_lower_rank_are_summed_up_row_by_row():
+    x, y = (np.hstack([part, part[:, :3]]) for part in (samples(60, 8, 0), samples(60, 8, 1)))
+    alone = [frechet_distance(x[:n], y[:n]).value for n in (30, 60)]
+    np.testing.assert_allclose(frechet_of_heads(x, y, [(30, 30), (60, 60)]), alone, rtol=1e-11)

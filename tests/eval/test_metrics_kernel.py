@@ -5,7 +5,13 @@ import pytest
 
 from dynamicrafter.errors import InputError
 from eval.metrics import kernel
-from eval.metrics.kernel import draw_subsets, kernel_distance, kernel_subsets
+from eval.metrics.kernel import (
+    draw_subsets,
+    kernel_distance,
+    kernel_subsets,
+    sums_between,
+    sums_within,
+)
 
 
 def plain_mmd2(x: np.ndarray, y: np.ndarray) -> float:
@@ -33,6 +39,18 @@ def test_blocks_of_any_size_give_the_definition(sets, monkeypatch, block):
     found = kernel_distance(*sets)
     assert found.value == pytest.approx(plain_mmd2(*sets), rel=1e-11)
     assert (found.count_x, found.count_y) == (23, 17)
+
+
+@pytest.mark.parametrize("block", [1, 5, 17, 1000])
+def test_sums_of_rows_are_those_of_the_whole_kernel(sets, monkeypatch, block):
+    monkeypatch.setattr(kernel, "BLOCK", block)
+    x, y = sets
+    within, between = ((x @ other.T / x.shape[1] + 1) ** 3 for other in (x, y))
+    np.fill_diagonal(within, 0)
+    np.testing.assert_allclose(sums_within(x), within.sum(axis=1), rtol=1e-11)
+    of_x, of_y = sums_between(x, y)
+    np.testing.assert_allclose(of_x, between.sum(axis=1), rtol=1e-11)
+    np.testing.assert_allclose(of_y, between.sum(axis=0), rtol=1e-11)
 
 
 def test_memory_does_not_hold_a_kernel_matrix():
