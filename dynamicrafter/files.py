@@ -14,12 +14,14 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from dynamicrafter.ahead import cores
 from dynamicrafter.errors import InputError, MachineError
 
 if TYPE_CHECKING:
@@ -191,17 +193,30 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of a file's content."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of a file; within the process the file is read again only once it has changed."""
-    facts = os.stat(path)
-    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    key = _version(path)
     if key not in _digests:
         _digests[key] = sha256_file(path)
     return _digests[key]
+
+
+def file_digests(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """`file_digest` of many files; those that are not known yet are read on all cores."""
+    if new := [path for path in paths if _version(path) not in _digests]:
+        parts = [new[first :: cores()] for first in range(cores())]
+        with ThreadPoolExecutor(cores()) as threads:
+            list(threads.map(lambda part: [file_digest(path) for path in part], parts))
+    return [file_digest(path) for path in paths]
+
+
+def _version(path: str | os.PathLike[str]) -> tuple[int, int, int, int]:
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 _digests: dict[tuple[int, int, int, int], str] = {}

@@ -12,7 +12,6 @@ that both have, then averaged:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from dynamicrafter.errors import InputError
 from dynamicrafter.statistics import bootstrap_interval, bootstrap_means, student_interval
 from eval import results
 from eval.metrics.intervals import fvd_difference
+from eval.values import read_values
 
 METRICS = ("fvd", "kvd", "pic", "clip_sim")
 OF_THE_PAPER = ("fvd", "pic")  # shown even where they are absent
@@ -127,7 +127,7 @@ def _gap(metric: str, pairs: Sequence[tuple[Evaluated, Evaluated]], seed: int) -
     seeds = [one[0].seed for one in found]
     if metric == "fvd":
         return _fvd_gap(value, [(a, b) for a, b, _, _ in found], seeds)
-    videos = _per_video(found[0][0])
+    videos = read_values(found[0][0].folder)
     if metric not in videos:
         return Gap(value, None, None, len(videos), seeds)
     table = np.array([_difference(a, b, metric) for a, b, _, _ in found])
@@ -138,7 +138,7 @@ def _gap(metric: str, pairs: Sequence[tuple[Evaluated, Evaluated]], seed: int) -
 def _fvd_gap(value: float, pairs: Sequence[tuple[Evaluated, Evaluated]], seeds: list[int]) -> Gap:
     import safetensors.numpy
 
-    errors, videos = [], len(_per_video(pairs[0][0]))
+    errors, videos = [], len(read_values(pairs[0][0].folder))
     for one, other in pairs:
         ours, theirs = (
             safetensors.numpy.load_file(x.folder / results.FEATURES) for x in (one, other)
@@ -159,15 +159,8 @@ def _fvd_gap(value: float, pairs: Sequence[tuple[Evaluated, Evaluated]], seeds: 
 
 
 def _difference(one: Evaluated, other: Evaluated, metric: str) -> np.ndarray:
-    a, b = _per_video(one), _per_video(other)
+    a, b = read_values(one.folder).sort_index(), read_values(other.folder)
     return (a[metric] - b[metric].loc[a.index]).to_numpy()
-
-
-def _per_video(one: Evaluated) -> Any:
-    """A table of pandas, by key."""
-    import pandas as pd
-
-    return pd.read_parquet(one.folder / results.PER_VIDEO).set_index("key").sort_index()
 
 
 def _values(one: Evaluated, metric: str) -> float | None:

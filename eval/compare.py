@@ -24,6 +24,7 @@ from eval.metrics.intervals import fvd_difference, paired_difference
 from eval.published import Published, read_published
 from eval.spreadsheet import csv_lines
 from eval.tables import interval_cell, significant, value_cell
+from eval.values import read_values
 
 UNPAIRED = "the methods were given other inputs"
 
@@ -143,10 +144,8 @@ def _differences(first: Evaluated, other: Evaluated, seed: int) -> list[Differen
     """Paired differences, other minus first; none where the inputs are not the same."""
     if first.found.inputs != other.found.inputs:
         return []
-    import pandas as pd
-
-    a = pd.read_parquet(first.folder / results.PER_VIDEO).set_index("key")
-    b = pd.read_parquet(other.folder / results.PER_VIDEO).set_index("key").loc[a.index]
+    a = read_values(first.folder)
+    b = read_values(other.folder).loc[a.index]
     gaps = []
     same = first.found.protocol["digest"] == other.found.protocol["digest"]
     if same and (gap := _fvd_difference(first, other)):

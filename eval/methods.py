@@ -1,5 +1,6 @@
 """Generated videos: the run folder of `animate`, or anyone's folder of videos named by key."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamicrafter.errors import InputError
-from dynamicrafter.files import file_digest, inside, sha256_json
+from dynamicrafter.files import file_digest, file_digests, inside, sha256_json
 from dynamicrafter.shards import sample_key
 from eval import sources
 from eval.protocols import Protocol
@@ -70,8 +71,10 @@ def video_files(folder: Path) -> dict[str, Path]:
         InputError: no video, or two of one key.
     """
     found = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+    below = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    for name in sorted(below):
+        if os.path.splitext(name)[1].lower() in SUFFIXES and os.path.isfile(name):
+            path = Path(name)
             found[sample_key(path.stem)].append(path)
     if not found:
         raise InputError(f"{folder} holds no video ({', '.join(SUFFIXES)})")
@@ -83,7 +86,9 @@ def video_files(folder: Path) -> dict[str, Path]:
 
 def folder_digest(videos: dict[str, Path]) -> str:
     """Of the keys and contents of video files."""
-    return sha256_json([[key, file_digest(path)] for key, path in sorted(videos.items())])
+    keys = sorted(videos)
+    digests = file_digests([videos[key] for key in keys])
+    return sha256_json([list(pair) for pair in zip(keys, digests, strict=True)])
 
 
 def doubled(videos: dict[str, Path]) -> list[list[str]]:

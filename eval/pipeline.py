@@ -16,10 +16,7 @@ import safetensors.numpy
 from omegaconf import DictConfig, OmegaConf
 
 from dynamicrafter import files
-from dynamicrafter.command import choose_device
 from dynamicrafter.errors import FailedShareError, InputError
-from dynamicrafter.media.encode import encode_mp4
-from dynamicrafter.media.probe import probe
 from dynamicrafter.tracking import open_run
 from eval import results, samples
 from eval.extract import Features
@@ -28,11 +25,11 @@ from eval.measures import Measured, distances, measured
 from eval.methods import Method, first_of, open_method, other_sampling
 from eval.networks import Absent, distance_network, networks_of
 from eval.page import evaluation_page
+from eval.pairs import keep_pairs
 from eval.protocols import Protocol, protocol, shipped
 from eval.samples import Compared, Sample
+from eval.values import write_values
 from eval.windows import Window
-
-TELLING = {"pic": "PIC", "clip_sim": "CLIP-SIM", "motion_generated": "motion"}  # examples by these
 
 
 def inputs(config: DictConfig) -> dict[str, str]:
@@ -66,13 +63,13 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     compared = samples.compared(config.reference, method, chosen, config.root, _inspector(config))
     _check_whole(compared, method, chosen, config)
     others, other_dropped = _others(config, compared, chosen)
-    store = Features(
-        Path(config.features), config.batch, config.workers, choose_device(config.device)
-    )
+    store = Features(Path(config.features), config.batch, config.workers, config.device)
     networks = networks_of(config)
     found = measured(compared, others, chosen, networks, config, store)
     sides = [_side(compared, others, other, config, store) for other in beside]
-    pairs = _keep_pairs(compared.samples, found, config.pairs, method, folder)
+    pairs = keep_pairs(
+        compared.samples, found.per_video, config.pairs, method, folder, store.folder
+    )
     whole = results.Results(
         chosen.settings(),
         found.rows,
@@ -232,53 +229,10 @@ def _groups(compared: Sequence[Sample], found: Measured) -> list[results.Group]:
 
 def _write_values(folder: Path, compared: Sequence[Sample], found: Measured) -> None:
     """The values by video, and the features of the distances."""
-    import pandas as pd
-
-    table = pd.DataFrame(
-        {
-            "key": [sample.key for sample in compared],
-            "group": [sample.group for sample in compared],
-            **found.per_video,
-        }
-    )
-    with files.atomic_path(folder / results.PER_VIDEO) as path:
-        table.to_parquet(path, index=False)
+    keys, groups = [sample.key for sample in compared], [sample.group for sample in compared]
+    write_values(folder, keys, groups, found.per_video)
     features = {name: np.ascontiguousarray(array) for name, array in found.features.items()}
     files.write_bytes(folder / results.FEATURES, safetensors.numpy.save(features))
-
-
-def _keep_pairs(
-    compared: Sequence[Sample], found: Measured, count: int, method: Method, folder: Path
-) -> list[results.Pair]:
-    """Copy videos for the page: the first ones, and the lowest and highest of telling metrics."""
-    why: dict[int, list[str]] = {index: [] for index in range(min(count, len(compared)))}
-    for metric, name in TELLING.items():
-        values = found.per_video.get(metric)
-        if count and values is not None and len(values) > 2:
-            why.setdefault(int(values.argmin()), []).append(f"lowest {name}")
-            why.setdefault(int(values.argmax()), []).append(f"highest {name}")
-    return [
-        _keep_pair(compared[index], ", ".join(reasons), method, folder)
-        for index, reasons in sorted(why.items())
-    ]
-
-
-def _keep_pair(sample: Sample, why: str, method: Method, folder: Path) -> results.Pair:
-    generated, real = f"generated/{sample.key}.mp4", f"real/{sample.key}.mp4"
-    source = method.videos[sample.key]
-    fps = float(probe(source).fps)
-    own = source.read_bytes() if not method.foreign else encode_mp4(sample.generated.read(), fps)
-    files.write_bytes(folder / generated, own)
-    if sample.real is not None:
-        files.write_bytes(folder / real, encode_mp4(sample.real.read(), fps))
-    return results.Pair(
-        sample.key,
-        sample.prompt or "",
-        real if sample.real is not None else None,
-        generated,
-        sample.may_be_passed_on,
-        why,
-    )
 
 
 def _track(

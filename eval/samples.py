@@ -38,6 +38,7 @@ class Sample:
     Attributes:
         key: of the video.
         generated: its window.
+        fps: frames per second of its file, which the window's need not be.
         real: the window of the real video that starts with the input image.
         image: what the model saw, a window of one frame.
         prompt: what it was told.
@@ -47,6 +48,7 @@ class Sample:
 
     key: str
     generated: Window
+    fps: float
     real: Window | None = None
     image: Seen | None = None
     prompt: str | None = None
@@ -130,9 +132,9 @@ class _Own:
 
     def sample(self, key: str, fps: float = 0.0) -> Sample:
         """A sample of the generated side alone; `fps` is of the scene, the file's own at 0."""
-        video = VideoFile(self.method.videos[key])
-        made = window(key, video, 0, self.protocol, 1, fps or self.found.good[key].fps)
-        return Sample(key, made, prompt=self.method.prompts.get(key))
+        video, own = VideoFile(self.method.videos[key]), self.found.good[key].fps
+        made = window(key, video, 0, self.protocol, 1, fps or own)
+        return Sample(key, made, own, prompt=self.method.prompts.get(key))
 
     def with_samples(self, samples: list[Sample], dropped: list[Dropped]) -> Compared:
         """What is compared, with what was dropped on both sides."""

@@ -110,3 +110,17 @@ def test_a_digest_is_taken_again_once_the_file_has_changed(tmp_path, monkeypatch
     assert files.file_digest(path) == "2"
     path.write_bytes(b"longer")
     assert files.file_digest(link) == "3"
+
+
+def test_many_digests_come_in_order_and_each_file_is_read_once(tmp_path, monkeypatch):
+    paths = [tmp_path / str(number) for number in range(20)]
+    for path in paths:
+        path.write_text(f"content {path.name}")
+    expected = [files.sha256_file(path) for path in paths]
+    read = []
+    real = files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: read.append(path) or real(path))
+    assert files.file_digests([*paths, paths[0]])[:20] == expected
+    assert files.file_digests(paths[::-1]) == expected[::-1]
+    assert set(read) == set(paths)
+    assert len(read) <= 21  # the one that was named twice may be read by two threads at once

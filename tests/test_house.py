@@ -58,6 +58,12 @@ def test_help_answers_in_under_a_second_without_heavy_libraries():
     assert seconds < 1.0
 
 
+def test_a_report_from_cached_features_waits_for_no_torch():
+    probe = "import sys, eval.pipeline; print(sorted({'torch', 'pandas'} & sys.modules.keys()))"
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert answer.stdout.splitlines() == ["[]"], answer.stderr
+
+
 def test_no_module_is_longer_than_a_head_can_hold():
     for room in ALLOWED:
         for path in (ROOT / room).rglob("*.py"):

@@ -5,6 +5,7 @@ The list that ships with the package is `manifest.yaml`. A file of the same form
 holds them.
 """
 
+import functools
 import os
 import re
 from dataclasses import MISSING, dataclass, fields
@@ -89,7 +90,7 @@ def load_manifest() -> dict[str, Asset]:
     Raises:
         InputError: a manifest is missing or an entry in it is not well formed.
     """
-    assets = read_manifest(MANIFEST)
+    assets = dict(_shipped())
     extra = os.environ.get(EXTRA_MANIFEST_VARIABLE)
     if extra:
         added = read_manifest(Path(extra))
@@ -98,6 +99,11 @@ def load_manifest() -> dict[str, Asset]:
             raise InputError(f"{extra}: the name {taken[0]!r} is already taken; choose another")
         assets |= added
     return assets
+
+
+@functools.cache
+def _shipped() -> dict[str, Asset]:
+    return read_manifest(MANIFEST)
 
 
 def read_manifest(path: Path) -> dict[str, Asset]:

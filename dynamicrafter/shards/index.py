@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dynamicrafter.errors import InputError
@@ -151,6 +150,8 @@ def parse_index(data: bytes, shard: dict[str, Any], place: str) -> ShardIndex:
         )
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"shard index {place} cannot be read: {error}") from None
+    import pyarrow.compute as pc  # here, for it takes longer to import than most commands need it
+
     is_key = pc.match_substring_regex(index.keys, rf"\A{KEY_PATTERN.pattern}\z")
     is_key = is_key.fill_null(False).to_numpy(zero_copy_only=False)
     if not is_key.all():

@@ -124,6 +124,18 @@ def test_features_are_cached_by_content(folders, tmp_path, pixels_as_network):
     )
 
 
+def test_windows_for_the_page_are_encoded_once(folders, tmp_path, pixels_as_network, monkeypatch):
+    config = config_for(folders, f"features={tmp_path}/features", "pairs=2")
+    pipeline.run(config, tmp_path / "a")
+    monkeypatch.setattr("dynamicrafter.media.encode.encode_mp4", lambda *_: pytest.fail("encoded"))
+    pipeline.run(config, tmp_path / "b")
+    shown = [results.read(tmp_path / run).pairs for run in "ab"]
+    assert shown[0] == shown[1]
+    real = [(tmp_path / run / shown[0][0].real).read_bytes() for run in "ab"]
+    assert real[0] == real[1]
+    assert real[0][4:8] == b"ftyp"
+
+
 def test_motion_is_measured_again_once_its_module_has_changed(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAMICRAFTER_CACHE", str(tmp_path / "empty"))
     seen: list[float] = []
