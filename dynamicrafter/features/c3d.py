@@ -30,16 +30,20 @@ if TYPE_CHECKING:
 
 FRAMES, SIZE = 16, 112
 MEAN = (90.25164795, 97.65701294, 101.4083252)  # of blue, green, red in 0..255
-CONVOLUTIONS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
-LINEAR = ("fc6", "fc7", "fc8")
 # Output channels of each layer as published, with the classes of UCF-101.
-WIDTHS = dict(
-    zip(
-        (*CONVOLUTIONS, *LINEAR),
-        (64, 128, 256, 256, 512, 512, 512, 512, 4096, 4096, 101),
-        strict=True,
-    )
-)
+WIDTHS = {
+    "conv1a": 64,
+    "conv2a": 128,
+    "conv3a": 256,
+    "conv3b": 256,
+    "conv4a": 512,
+    "conv4b": 512,
+    "conv5a": 512,
+    "conv5b": 512,
+    "fc6": 4096,
+    "fc7": 4096,
+    "fc8": 101,
+}
 C3dRule = Literal[
     "direct_112",  # TGAN2: bilinear straight to the square, corners on corners
     "crop_128x171",  # the network's authors: bilinear to 128x171, then the centre
@@ -93,8 +97,7 @@ def load_c3d(path: str | Path, device: "str | torch.device" = "cpu") -> "C3D":
     tensors = read_tensors(path, "C3D")
     tensors["mean"] = _mean(tensors, path)
     with torch.device("meta"):
-        model = C3D(find_widths(tensors, path))
-    model.mean = torch.empty_like(tensors["mean"], device="meta")  # of one of two shapes
+        model = C3D(find_widths(tensors, path), torch.empty(tensors["mean"].shape))
     fill(model, tensors, path, "C3D")
     return model.to(device)
 

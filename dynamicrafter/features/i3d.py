@@ -23,12 +23,13 @@ from dynamicrafter.files import file_digest
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from dynamicrafter.features.layers.i3d import I3D
 
 EPSILON = {"tfhub": 1e-3, "videogpt": 1e-5}
 SIZE = 224  # pixels
-MIN_FRAMES = 9  # the last average pool spans two of t/8 steps
+MIN_FRAMES = 9
 
 
 def i3d_network(
@@ -134,7 +135,7 @@ def logits(model: "I3D", videos: np.ndarray, rule: Rule, batch: int = 4) -> np.n
         float32 `[n, 400]`.
 
     Raises:
-        InputError: not such an array.
+        InputError: not such an array, or of fewer frames.
     """
     return _extractor(model, rule, next(model.parameters()).device, batch)(videos)
 
@@ -144,7 +145,12 @@ def _extractor(
 ) -> Extract:
     from dynamicrafter.features.preprocess import preprocess
 
-    return extractor(lambda part: model(preprocess(part, rule, SIZE))[0], device, batch, tf32)
+    def run(part: "Tensor") -> "Tensor":
+        if part.shape[1] < MIN_FRAMES:
+            raise InputError(f"I3D needs {MIN_FRAMES} frames, this video has {part.shape[1]}")
+        return model(preprocess(part, rule, SIZE))[0]
+
+    return extractor(run, device, batch, tf32)
 
 
 def kinetics_400_labels() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ taken for the named one by its sizes, and its digest stands in the fingerprint.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -35,7 +35,6 @@ WIDTH_OF_HEAD = 64  # but for the widths below
 HEADS = {1280: 16, 1408: 16}
 
 Scaling = Literal["unit", "imagenet"]
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ def load_videomae(path: str | Path, device: "str | torch.device" = "cpu") -> "Vi
 
     tensors = _read(path)
     with torch.device("meta"):
-        model = VideoMae(find_sizes(tensors, path))
+        sizes = find_sizes(tensors, path)
+        model = VideoMae(**asdict(sizes), heads=sizes.heads)
     fill(model, tensors, path, "VideoMAE")
     return model.to(device)
 

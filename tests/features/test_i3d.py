@@ -28,7 +28,7 @@ def test_same_padding_is_tensorflows():
 
 
 def test_the_network_has_the_published_size():
-    model = layers.I3D()
+    model = layers.I3D(1e-3)
     learnable = sum(p.numel() for p in model.parameters())
     running = sum(b.numel() for name, b in model.named_buffers() if "running" in name)
     assert learnable == 12_697_264
@@ -37,7 +37,7 @@ def test_the_network_has_the_published_size():
 
 def test_fewer_than_nine_frames_are_refused():
     with pytest.raises(InputError, match="needs 9 frames, this video has 8"):
-        layers.I3D()(torch.zeros(1, 3, 8, 224, 224))
+        i3d.logits(layers.I3D(1e-3), np.zeros((1, 8, 64, 64, 3), np.uint8), RULE)
 
 
 def test_absent_weights_name_the_command(tmp_path):
@@ -47,7 +47,7 @@ def test_absent_weights_name_the_command(tmp_path):
 
 def test_other_weights_are_not_taken_for_the_named_ones(tmp_path):
     path = tmp_path / "other.safetensors"
-    safetensors.torch.save_file(layers.I3D().state_dict(), path)
+    safetensors.torch.save_file(layers.I3D(1e-3).state_dict(), path)
     with pytest.raises(MissingWeights, match="is not i3d-kinetics-400"):
         i3d.load_i3d(path)
 
@@ -61,7 +61,7 @@ def test_both_namings_are_known():
     namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
     assert len(namings) == 287
     assert {other: own_name(other) for other in namings} == namings
-    own = {n for n in layers.I3D().state_dict() if not n.endswith("num_batches_tracked")}
+    own = {n for n in layers.I3D(1e-3).state_dict() if not n.endswith("num_batches_tracked")}
     assert set(namings.values()) == own
     assert {own_name(name) for name in own} == own
 
@@ -72,7 +72,7 @@ def other_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("i3d")
     namings = json.loads(NAMINGS.read_text())["hassony_to_piergiaj"]
     torch.manual_seed(0)
-    model = layers.I3D()
+    model = layers.I3D(1e-3)
     state = model.state_dict()
     torch.save(state, folder / "rgb_imagenet.pt")
     torch.save({other: state[own] for other, own in namings.items()}, folder / "model_rgb.pth")

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynamicrafter.features.c3d import CONVOLUTIONS, LINEAR, MEAN, SIZE, C3dRule
-
+CONVOLUTIONS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
+LINEAR = ("fc6", "fc7", "fc8")
+SIZE = 112  # pixels
 # Kernel and stride (t, h, w) of the max pool behind a layer.
 POOLS = {
     "conv1a": (1, 2, 2),
@@ -21,8 +21,8 @@ POOLS = {
 class C3D(nn.Module):
     """The network up to the scores of its classes."""
 
-    def __init__(self, widths: Mapping[str, int]):
-        """`widths`: output channels of each layer by name."""
+    def __init__(self, widths: Mapping[str, int], mean: Tensor):
+        """Output channels of each layer by name; what is taken off the pixels, blue first."""
         super().__init__()
         channels = 3
         for name in CONVOLUTIONS:
@@ -32,7 +32,7 @@ class C3D(nn.Module):
         for name in LINEAR:
             self.add_module(name, nn.Linear(channels, widths[name]))
             channels = widths[name]
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1, 1))
+        self.register_buffer("mean", mean)
 
     def forward(self, x: Tensor) -> Tensor:
         """Video `[b, 3, 16, 112, 112]` in 0..255, red first → scores `[b, classes]`."""
@@ -46,8 +46,11 @@ class C3D(nn.Module):
         return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))
 
 
-def resized(videos: Tensor, rule: C3dRule) -> Tensor:
-    """Videos uint8 `[n, t, h, w, 3]` → `[n, 3, t, 112, 112]` in 0..255, red first."""
+def resized(videos: Tensor, rule: str) -> Tensor:
+    """Videos uint8 `[n, t, h, w, 3]` → `[n, 3, t, 112, 112]` in 0..255, red first.
+
+    `rule`: as in `c3d_network`.
+    """
     n, t = videos.shape[:2]
     frames = videos.flatten(0, 1).permute(0, 3, 1, 2).float()  # [n*t, 3, h, w]
     if rule == "direct_112":

@@ -7,9 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynamicrafter.errors import InputError
-from dynamicrafter.features.i3d import EPSILON, MIN_FRAMES
-
 # Output channels of the branches: 1x1, (1x1, 3x3), (1x1, 3x3), 1x1 after the pool.
 MIXED = {
     "Mixed_3b": (64, 96, 128, 16, 32, 32),
@@ -34,7 +31,8 @@ POOLS = {
 class I3D(nn.Module):
     """The network. A mean over time is taken of the logits, not of what they are computed from."""
 
-    def __init__(self, epsilon: float = EPSILON["tfhub"]):
+    def __init__(self, epsilon: float):
+        """`epsilon`: of the batch norms, see `i3d.EPSILON`."""
         super().__init__()
         self.Conv3d_1a_7x7 = Unit(3, 64, 7, epsilon, stride=2)
         self.Conv3d_2b_1x1 = Unit(64, 64, 1, epsilon)
@@ -49,11 +47,8 @@ class I3D(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Video `[b, 3, t, 224, 224]` in [-1, 1] → logits `[b, 400]`, pooled features `[b, 1024]`.
 
-        Raises:
-            InputError: t is below 9.
+        t is at least 9: the last average pool spans two of t/8 steps.
         """
-        if x.shape[2] < MIN_FRAMES:
-            raise InputError(f"I3D needs {MIN_FRAMES} frames, this video has {x.shape[2]}")
         for name, layer in self.named_children():
             if name == "logits":
                 break

@@ -7,19 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynamicrafter.features.videomae import DEVIATION, MEAN, Scaling, Sizes
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
 class VideoMae(nn.Module):
     """The network, with the head that its features do not pass."""
 
-    def __init__(self, sizes: Sizes):
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        hidden: int,
+        tube: tuple[int, int, int],
+        classes: int,
+        heads: int,
+    ):
+        """See `videomae.Sizes`."""
         super().__init__()
         self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv3d(3, sizes.width, sizes.tube, sizes.tube)
-        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
-        self.fc_norm = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.head = nn.Linear(sizes.width, sizes.classes)
+        self.patch_embed.proj = nn.Conv3d(3, width, tube, tube)
+        self.blocks = nn.ModuleList(Block(width, hidden, heads) for _ in range(depth))
+        self.fc_norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Video `[b, 3, t, h, w]`, whose sides the tubes divide → `[b, width]`."""
@@ -33,14 +42,14 @@ class VideoMae(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each behind a layer norm and beside a residual path."""
 
-    def __init__(self, sizes: Sizes):
+    def __init__(self, width: int, hidden: int, heads: int):
         super().__init__()
-        self.norm1 = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.attn = Attention(sizes.width, sizes.heads)
-        self.norm2 = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Module()
-        self.mlp.fc1 = nn.Linear(sizes.width, sizes.hidden)
-        self.mlp.fc2 = nn.Linear(sizes.hidden, sizes.width)
+        self.mlp.fc1 = nn.Linear(width, hidden)
+        self.mlp.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, tubes, width]` → the same shape."""
@@ -70,7 +79,7 @@ class Attention(nn.Module):
         return self.proj(x)
 
 
-def scaled(pixels: Tensor, scaling: Scaling) -> Tensor:
+def scaled(pixels: Tensor, scaling: str) -> Tensor:
     """Videos `[n, 3, t, h, w]` in [-1, 1] → as the network takes them, see `videomae_network`."""
     pixels = (pixels + 1) / 2
     if scaling == "unit":
