@@ -79,14 +79,10 @@ def sums_within(x: np.ndarray) -> np.ndarray:
     blocks = _blocks(_lifted(x))
 
     def above(i: int) -> list[np.ndarray]:
-        """Of the blocks from the diagonal on: what they add to rows i, i + 1, ..."""
-        over_columns, over_rows = _sums(blocks[i], blocks[i])
-        sums = [over_columns]
-        for block in blocks[i + 1 :]:
-            over_columns, over_rows = _sums(blocks[i], block)
-            sums[0] = sums[0] + over_columns
-            sums.append(over_rows)
-        return sums
+        """What the blocks from the diagonal on add to the blocks of rows i, i + 1, ..."""
+        sums = [_sums(blocks[i], block) for block in blocks[i:]]
+        own = np.sum([over_columns for over_columns, _ in sums], axis=0)
+        return [own, *(over_rows for _, over_rows in sums[1:])]
 
     total = [np.zeros(len(block)) for block in blocks]
     for i, sums in enumerate(side_by_side(above, range(len(blocks)))):

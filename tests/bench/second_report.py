@@ -8,6 +8,7 @@ how long Python takes to import torch, which says how fast the machine is at the
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import statistics
@@ -96,7 +97,9 @@ def fill_cache(folder: Path) -> None:
         pipeline.run(config, folder / "first")
 
 
-def stand_in(name: str, see: Callable[[np.ndarray], np.ndarray]) -> mock._patch:
+def stand_in(
+    name: str, see: Callable[[np.ndarray], np.ndarray]
+) -> contextlib.AbstractContextManager[object]:
     """In place of the network that a function of `eval.networks` gives, one that sees by `see`."""
     real = getattr(networks, name)
 
